@@ -1,0 +1,36 @@
+"""What every room stands on: errors for people, files that are whole or absent, hashes, strict configuration, progress.
+
+Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``errors.py`` first, then ``files.py``.
+"""
+
+from asr_distill.base.configuration import from_mapping, load_config, to_mapping
+from asr_distill.base.errors import UserError, missing_package
+from asr_distill.base.files import (
+    atomic_directory,
+    atomic_path,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from asr_distill.base.hashing import hash_of_file, hash_of_object
+from asr_distill.base.progress import track
+
+__all__ = [
+    "UserError",
+    "atomic_directory",
+    "atomic_path",
+    "from_mapping",
+    "hash_of_file",
+    "hash_of_object",
+    "load_config",
+    "missing_package",
+    "read_json",
+    "read_jsonl",
+    "to_mapping",
+    "track",
+    "write_json",
+    "write_jsonl",
+    "write_text",
+]

@@ -1,0 +1,111 @@
+"""Strict configuration: YAML into dataclasses; an unknown or mistyped key is an error that lists the valid ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from asr_distill.base.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Reads a YAML file into the dataclass ``cls``; ``overrides`` (top-level keys) win over the file."""
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise UserError(f"configuration {path} does not exist") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"configuration {path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"configuration {path}: expected keys and values at the top level, found {type(values).__name__}")
+    return from_mapping(cls, {**values, **(overrides or {})}, where=str(path))
+
+
+def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Builds the dataclass ``cls`` from a mapping, nested dataclasses included.
+
+    Raises `UserError` on unknown keys (listing the valid ones and the nearest), missing keys and values of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # cls is a dataclass
+    hints = typing.get_type_hints(cls)
+    unknown = [key for key in values if key not in fields]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), fields, n=1)
+        guess = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UserError(f"{where}: unknown key {unknown[0]!r}{guess}; valid keys: {', '.join(sorted(fields))}")
+    built = {}
+    for name, field in fields.items():
+        if name in values:
+            built[name] = _convert(values[name], hints[name], f"{where}: {name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where}: key {name!r} is missing")
+    try:
+        return cls(**built)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The dataclass as plain values, tuples as lists: what `from_mapping` reads back."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        failures = []
+        for option in (option for option in arguments if option is not type(None)):
+            try:
+                return _convert(value, option, where)
+            except UserError as error:
+                failures.append(str(error))
+        raise UserError(failures[0])
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UserError(f"{where}: found {value!r}, expected one of {', '.join(map(str, arguments))}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: found {value!r}, expected keys and values")
+        return from_mapping(typing.cast(type, hint), value, where)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: found {value!r}, expected a list")
+        inner = arguments[0] if arguments else Any
+        return origin(_convert(item, inner, where) for item in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: found {value!r}, expected keys and values")
+        return {_convert(k, arguments[0], where): _convert(v, arguments[1], where) for k, v in value.items()}
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise UserError(f"{where}: found {value!r}, expected {getattr(hint, '__name__', hint)}")

@@ -1,0 +1,84 @@
+"""``asr-distill SUBCOMMAND``: parses, dispatches, and turns a `UserError` into one line and exit status 1."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from asr_distill import __version__
+from asr_distill.base import UserError
+
+# name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
+# `asr-distill --help` answers without importing torch.
+SUBCOMMANDS = {
+    "doctor": "check the environment: versions, search engines, bf16, disk, data folders",
+    "features": "compute filterbank features of a CutSet and write them with lhotse's writers",
+    "frames": "gather features and senone labels into a memory-mapped frame store",
+    "lang": "lexicon, subwords, n-gram language model and G",
+    "align": "flat-start GMM, forced alignment with any model, show and compare alignments",
+    "tree": "grow the phonetic decision tree: senone inventory, labels and priors",
+    "train": "train senone networks",
+    "graph": "compose HCLG and convert it for k2",
+    "decode": "search a test set: hypotheses, word times, real-time factor",
+    "score": "word error rate, frame accuracy, confidence intervals",
+    "compare": "paired comparison of two systems",
+    "report": "results.json, RESULTS.md and plots of a finished run",
+    "bench": "ratios against named references: training, features, search",
+}
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser; with ``only``, that subcommand's options are filled in (the others stay names with a line of help)."""
+    parser = argparse.ArgumentParser(
+        prog="asr-distill",
+        description="Distil an ensemble of senone acoustic models into one and decode it with k2.",
+        epilog="example: asr-distill doctor",
+    )
+    parser.add_argument("--version", action="version", version=f"asr-distill {__version__}")
+    subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
+    for name, summary in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == only:
+            module = importlib.import_module(f"asr_distill.cli.{name.replace('-', '_')}")
+            subparser.epilog = f"example: {module.EXAMPLE}"
+            subparser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+            subparser.add_argument("--quiet", action="store_true", help="no log lines on standard error, only errors")
+            module.configure(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
+    """Prints ``result`` as one JSON object with ``--json``, else ``text`` for people."""
+    print(json.dumps(result, ensure_ascii=False) if args.json else text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand and returns the exit status: 0 done, 1 a user's mistake, 2 wrong usage, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in argv if word in SUBCOMMANDS), None)
+    args = build_parser(chosen).parse_args(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
+    try:
+        return int(args.run(args) or 0)
+    except UserError as error:
+        print(f"asr-distill {args.subcommand}: error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print(f"asr-distill {args.subcommand}: interrupted; run it again to continue", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
