@@ -1,0 +1,38 @@
+"""Where the tests find the real corpora; a test that needs one that is absent is skipped by its name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _corpus(variable: str, name: str) -> Path:
+    folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
+    if not folder.is_dir():
+        pytest.skip(f"{name} is not here: set {variable}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def an4_dir() -> Path:
+    """The AN4 corpus, as distributed (wav/ and etc/)."""
+    return _corpus("AN4_DIR", "an4")
+
+
+@pytest.fixture(scope="session")
+def an4_reference_alignment(an4_dir: Path) -> Path:
+    """The independent HTK state alignment of the AN4 training set."""
+    path = an4_dir.parent / "an4_reference_alignment" / "glob_0000.mlf"
+    if not path.is_file():
+        pytest.skip("an4_reference_alignment is not beside the corpus")
+    return path
+
+
+@pytest.fixture(scope="session")
+def speechocean762_dir() -> Path:
+    """The training half of speechocean762."""
+    return _corpus("SPEECHOCEAN762_DIR", "speechocean762")
