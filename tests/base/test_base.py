@@ -1,0 +1,119 @@
+"""Whole-or-absent files, strict configuration, hashes, and the command line's manners."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    atomic_path,
+    from_mapping,
+    hash_of_object,
+    load_config,
+    read_json,
+    read_jsonl,
+    to_mapping,
+    write_json,
+    write_jsonl,
+)
+from asr_distill.cli import main as command_line
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 2
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    inner: Inner = field(default_factory=Inner)
+    kind: Literal["a", "b"] = "a"
+    sizes: tuple[int, ...] = ()
+    limit: int | None = None
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    write_json(target, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(target) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "d"
+    for text in ("old", "new"):
+        with atomic_directory(target) as temporary:
+            (temporary / text).write_text(text)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    with pytest.raises(RuntimeError), atomic_directory(target) as temporary:
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["d", "new"]
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_jsonl_round_trip_and_the_bad_line_is_named(tmp_path: Path) -> None:
+    for name in ("x.jsonl", "x.jsonl.gz"):
+        write_jsonl(tmp_path / name, [{"a": "ä"}, [1]])
+        assert list(read_jsonl(tmp_path / name)) == [{"a": "ä"}, [1]]
+    (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a"\n')
+    with pytest.raises(UserError, match="line 2"):
+        list(read_jsonl(tmp_path / "bad.jsonl"))
+
+
+def test_configuration_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("name: x\ninner: {rate: 1e-3}\nsizes: [1, 2]\n")
+    config = load_config(Outer, path, {"kind": "b"})
+    assert config == Outer("x", Inner(rate=0.001), "b", (1, 2))
+    assert from_mapping(Outer, json.loads(json.dumps(to_mapping(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "x", "iner": {}}, "unknown key 'iner'.*did you mean 'inner'.*valid keys: inner, kind, limit, name, sizes"),
+        ({}, "'name' is missing"),
+        ({"name": "x", "kind": "c"}, "kind: found 'c', expected one of a, b"),
+        ({"name": "x", "inner": {"width": 1.5}}, "inner: width: found 1.5, expected int"),
+        ({"name": "x", "limit": True}, "limit"),
+        ({"name": "x", "sizes": 3}, "expected a list"),
+    ],
+)
+def test_configuration_is_strict(values: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_mapping(Outer, values)
+
+
+def test_hash_ignores_key_order_only() -> None:
+    assert hash_of_object({"a": 1, "b": 2}) == hash_of_object({"b": 2, "a": 1}) != hash_of_object({"a": 1, "b": 3})
+
+
+@pytest.mark.parametrize("name", command_line.SUBCOMMANDS)
+def test_every_subcommand_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command_line.main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"example: asr-distill {name}" in capsys.readouterr().out
+
+
+def test_doctor_searches_with_every_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["doctor", "--json"]) == 0
+    found = {item["name"]: item for item in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["search with kaldi"]["ok"]
+    assert "best path -0.80" in found["search with k2"]["found"] or found["k2"]["found"].startswith("not installed")
