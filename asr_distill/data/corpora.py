@@ -1,0 +1,255 @@
+"""From a list of utterances to a manifests folder: what every ``local/prepare_*.py`` shares.
+
+Comes in: `Utterance` rows per split. Goes out: ``cuts_{train,dev,test}.jsonl.gz`` (lhotse MonoCuts, one supervision each),
+``corpus.json`` and, for audio that lhotse could not read as it is, ``audio/``; the folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
+from numpy.typing import NDArray
+
+from asr_distill.base import UserError, atomic_directory, track, write_json, write_text
+from asr_distill.data.audio_files import ByteOrder, read_audio, write_wav
+from asr_distill.data.resampling import resample
+
+_log = logging.getLogger("asr_distill")
+_SHOWN = 10  # utterances named in an error; the rest are counted
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One transcribed stretch of a recording; times in seconds, ``duration`` None up to the end of the recording."""
+
+    id: str
+    audio: Path
+    speaker: str
+    text: str
+    recording_id: str = ""
+    start: float = 0.0
+    duration: float | None = None
+    gender: str | None = None
+    custom: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AudioOptions:
+    """How audio is taken in.
+
+    ``channel``: which channel (from 0) of a recording with several; None refuses them. ``allow_bad``: the share of utterances
+    (0 to 1) that may be left out because their audio or transcript cannot be used.
+    """
+
+    sampling_rate: int = 16000
+    channel: int | None = None
+    raw_byte_order: ByteOrder = "auto"
+    allow_bad: float = 0.0
+
+
+def write_manifests(
+    output: Path,
+    splits: Mapping[str, Sequence[Utterance]],
+    corpus: Mapping[str, Any],
+    *,
+    options: AudioOptions | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Writes the manifests folder ``output`` and returns what stands in its corpus.json.
+
+    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (a lexicon).
+    Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``. Raises `UserError` for duplicate
+    ids, speakers in two splits, utterances without transcript, audio that cannot be used (beyond ``options.allow_bad``), a
+    split without utterances, and an ``output`` that holds something else.
+    """
+    options = options or AudioOptions()
+    output = Path(output).resolve()
+    _check_output(output)
+    check_utterances(splits)
+    problems: list[str] = []
+    rates: Counter[int] = Counter()
+    with atomic_directory(output) as folder:
+        counts: dict[str, Any] = {}
+        for split, utterances in splits.items():
+            cuts = _build_cuts(split, utterances, folder, output, options, problems, rates)
+            _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
+            if not cuts:
+                raise UserError(f"the {split} part has no utterance that can be used")
+            CutSet.from_cuts(cuts).to_file(str(folder / f"cuts_{split}.jsonl.gz"))
+            counts[split] = count_cuts(cuts)
+        for rate, number in sorted(rates.items()):
+            _log.info("%d recordings at %d Hz were resampled to %d Hz", number, rate, options.sampling_rate)
+        for name, text in (texts or {}).items():
+            write_text(folder / name, text)
+        description = {
+            **corpus,
+            "sampling_rate": options.sampling_rate,
+            "counts": counts,
+            "resampled_recordings": {str(rate): number for rate, number in sorted(rates.items())},
+            "left_out": problems,
+        }
+        write_json(folder / "corpus.json", description)
+    for split, numbers in counts.items():
+        _log.info(
+            "%s: %d utterances, %d speakers, %d words, %.3f h",
+            *(split, numbers["utterances"], numbers["speakers"], numbers["words"], numbers["hours"]),
+        )
+    _log.info("wrote %s", output)
+    return description
+
+
+def count_cuts(cuts: Sequence[MonoCut]) -> dict[str, Any]:
+    """Utterances, speakers, running words and hours."""
+    return {
+        "utterances": len(cuts),
+        "speakers": len({cut.supervisions[0].speaker for cut in cuts}),
+        "words": sum(len(cut.supervisions[0].text.split()) for cut in cuts),
+        "hours": round(sum(cut.duration for cut in cuts) / 3600, 4),
+    }
+
+
+def check_utterances(splits: Mapping[str, Sequence[Utterance]]) -> None:
+    """Raises `UserError` for duplicate ids and for speakers who are in more than one split."""
+    occurrences = Counter(utterance.id for utterances in splits.values() for utterance in utterances)
+    repeated = sorted(name for name, number in occurrences.items() if number > 1)
+    if repeated:
+        raise UserError(f"{len(repeated)} utterance ids occur more than once: {_some(repeated)}; ids must be unique")
+    speakers = {split: {utterance.speaker for utterance in utterances} for split, utterances in splits.items()}
+    names = list(speakers)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            if both := sorted(speakers[first] & speakers[second]):
+                raise UserError(
+                    f"{len(both)} speakers are in both {first} and {second}: {_some(both)};"
+                    " a speaker may be in one part only, or the figures mean nothing"
+                )
+
+
+def check_counts(what: str, expected: Mapping[str, int], found: Mapping[str, int], allow_partial: bool) -> None:
+    """Raises `UserError` where a count differs from the corpus as published, unless ``allow_partial``, which warns instead."""
+    different = [f"{name} {found[name]} instead of {number}" for name, number in expected.items() if found[name] != number]
+    if not different:
+        return
+    message = f"{what} is not complete: {', '.join(different)}"
+    if not allow_partial:
+        raise UserError(f"{message}. Next: get the whole corpus, or pass --allow-partial to go on with what is there")
+    _log.warning("%s; going on because of --allow-partial", message)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is a file; name a folder")
+    if output.is_dir() and any(output.iterdir()) and not (output / "corpus.json").is_file():
+        raise UserError(
+            f"--output {output} holds files that are not manifests (no corpus.json): name another folder or empty it"
+        )
+
+
+def _bound_problems(problems: Sequence[str], total: int, allow_bad: float) -> None:
+    if len(problems) > allow_bad * total:
+        shown = "\n  ".join(problems[:_SHOWN])
+        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise UserError(
+            f"{len(problems)} of {total} utterances cannot be used:\n  {shown}{more}\n"
+            f"Next: mend them, or leave them out with --allow-bad {max(len(problems) / total, 0.001):.3f} or more"
+        )
+
+
+def _build_cuts(
+    split: str,
+    utterances: Sequence[Utterance],
+    folder: Path,
+    output: Path,
+    options: AudioOptions,
+    problems: list[str],
+    rates: Counter[int],
+) -> list[MonoCut]:
+    recordings: dict[str, tuple[Recording, int] | str] = {}
+    cuts = []
+    for utterance in track(sorted(utterances, key=lambda row: row.id), f"reading {split} audio", len(utterances), "utterances"):
+        name = utterance.recording_id or utterance.id
+        try:
+            if not utterance.text.split():
+                raise UserError(f"{utterance.audio}: the transcript is empty or missing")
+            if name not in recordings:
+                try:
+                    recordings[name] = _take_in(name, utterance.audio, folder, output, options, rates)
+                except UserError as error:
+                    recordings[name] = str(error)
+            found = recordings[name]
+            if isinstance(found, str):
+                raise UserError(found)
+            cuts.append(_cut(utterance, *found))
+        except UserError as error:
+            problems.append(f"{utterance.id}: {error}")
+    return cuts
+
+
+def _take_in(
+    name: str, path: Path, folder: Path, output: Path, options: AudioOptions, rates: Counter[int]
+) -> tuple[Recording, int]:
+    """The recording (resampled or rewritten under ``audio/`` where needed) and the channel to use."""
+    samples, rate = read_audio(path, raw_rate=options.sampling_rate, raw_byte_order=options.raw_byte_order)
+    channels = samples.shape[0]
+    if channels > 1 and options.channel is None:
+        raise UserError(f"{path}: {channels} channels, expected 1; choose one with --channel 0 to {channels - 1}")
+    channel = (options.channel or 0) if channels > 1 else 0
+    if channel >= channels:
+        raise UserError(f"{path}: has {channels} channels, --channel {channel} does not exist (they count from 0)")
+    source, kept_channels = path.resolve(), list(range(channels))
+    if rate != options.sampling_rate or path.suffix.lower() in (".sph", ".raw"):
+        signal: NDArray[np.float32] = samples[channel]
+        if rate != options.sampling_rate:
+            signal = resample(signal, rate, options.sampling_rate)
+            rates[rate] += 1
+        file = Path("audio") / f"{name.replace('/', '_')}.wav"
+        write_wav(folder / file, signal, options.sampling_rate)
+        source, kept_channels, channel, samples = output / file, [0], 0, signal[None]
+    recording = Recording(
+        id=name,
+        sources=[AudioSource(type="file", channels=kept_channels, source=str(source))],
+        sampling_rate=options.sampling_rate,
+        num_samples=samples.shape[1],
+        duration=samples.shape[1] / options.sampling_rate,
+        channel_ids=kept_channels,
+    )
+    return recording, channel
+
+
+def _cut(utterance: Utterance, recording: Recording, channel: int) -> MonoCut:
+    start = round(utterance.start * recording.sampling_rate) / recording.sampling_rate
+    duration = recording.duration - start if utterance.duration is None else utterance.duration
+    # Segment times are rounded by whoever wrote them: one frame (10 ms) past the end is cut off, more is an error.
+    if start < 0 or duration <= 0 or start + duration > recording.duration + 0.01:
+        raise UserError(
+            f"{utterance.audio}: the supervision runs from {start:.3f} s to {start + duration:.3f} s,"
+            f" the recording from 0 to {recording.duration:.3f} s"
+        )
+    duration = min(round(duration * recording.sampling_rate), recording.num_samples - round(start * recording.sampling_rate))
+    seconds = duration / recording.sampling_rate
+    supervision = SupervisionSegment(
+        id=utterance.id,
+        recording_id=recording.id,
+        start=0.0,
+        duration=seconds,
+        channel=channel,
+        text=" ".join(utterance.text.split()),
+        speaker=utterance.speaker,
+        gender=utterance.gender,
+        custom=dict(utterance.custom) or None,
+    )
+    return MonoCut(
+        id=utterance.id, start=start, duration=seconds, channel=channel, supervisions=[supervision], recording=recording
+    )
