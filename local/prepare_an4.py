@@ -24,8 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_common_options(parser)
     parser.add_argument("--allow-partial", action="store_true", help="go on with a corpus that is not complete")
     parser.add_argument("--raw-byte-order", choices=("auto", "big", "little"), default="auto", help="of .raw files")
+    parser.add_argument("--sha256", default=an4.SHA256, help="digest of the archive that is downloaded (default: %(default)s)")
     args = parser.parse_args(argv)
     corpus_dir = locate_corpus(args.corpus_dir, "AN4_DIR", ROOT.parent / "shared" / "an4")
+    if corpus_dir is None:
+        corpus_dir = an4.fetch_an4(ROOT / "downloads", args.sha256)
     an4.prepare_an4(corpus_dir, args.output, allow_partial=args.allow_partial, options=audio_options(args))
 
 

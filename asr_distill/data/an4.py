@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from asr_distill.base import UserError
 from asr_distill.data.audio_files import find_audio
 from asr_distill.data.corpora import AudioOptions, Utterance, check_counts, check_utterances, write_manifests
+from asr_distill.data.download import download, unpack
 from asr_distill.data.speaker_choice import RULE, choose_speakers
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
@@ -64,6 +66,28 @@ def prepare_an4(
         "uniform.arpa": clean_arpa(corpus_dir / "etc" / "an4.ug.lm"),
     }
     return write_manifests(output, splits, corpus, options=options, texts=texts)
+
+
+def fetch_an4(folder: Path, sha256: str = SHA256) -> Path:
+    """Downloads and unpacks the corpus to ``folder/an4`` unless it is there; returns that folder.
+
+    Raises `UserError` where there is no network (saying where to put the archive) or the digest is another.
+    """
+    corpus_dir = folder / "an4"
+    if corpus_dir.is_dir():
+        return corpus_dir
+    try:
+        archive = download(URL, folder / Path(URL).name, sha256)
+    except UserError as error:
+        raise UserError(
+            f"AN4 was not found (looked at --corpus-dir, AN4_DIR, ../shared/an4, {corpus_dir}) and {error}"
+        ) from None
+    unpacked = unpack(archive, folder / "an4-archive")
+    if not (unpacked / "an4" / "etc").is_dir():
+        raise UserError(f"{archive}: expected a folder an4/etc inside; see {unpacked}")
+    (unpacked / "an4").replace(corpus_dir)
+    shutil.rmtree(unpacked)
+    return corpus_dir
 
 
 def read_part(corpus_dir: Path, part: str, allow_partial: bool = False) -> list[Utterance]:

@@ -1,4 +1,4 @@
-"""What the ``local/prepare_*.py`` scripts share on the command line: where a corpus is, common options, how errors are shown."""
+"""What the ``local/prepare_*.py`` scripts share: where a corpus is, common options, how errors are shown."""
 
 from __future__ import annotations
 
