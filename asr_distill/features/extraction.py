@@ -1,0 +1,226 @@
+"""Features of a whole CutSet, stored by a lossless lhotse writer: several threads, resumable, bad audio reported by id."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lhotse import CutSet, MonoCut
+from lhotse.features.base import Features
+from lhotse.features.io import NumpyFilesWriter
+from lhotse.utils import fastcopy
+
+from asr_distill.base import UserError, hash_of_object, track
+from asr_distill.features.audio import audio_files, change_speed, name_of, pick_channel, read_samples
+from asr_distill.features.fbank import Fbank40, Fbank40Config
+
+_log = logging.getLogger("asr_distill")
+_LISTED = 20  # bad utterances named in one message
+_STRETCH = 4  # samples by which a resampler's count may differ from the manifest's
+
+
+@dataclass
+class ExtractionReport:
+    """cuts: with features, in the order they came; bad: cut id to what is wrong with it; the rest are numbers of cuts."""
+
+    cuts: CutSet
+    bad: dict[str, str] = field(default_factory=dict)
+    computed: int = 0
+    reused: int = 0
+    resampled: int = 0
+    num_frames: int = 0
+
+
+def speed_copies(cut: Any, factors: Sequence[float]) -> list[tuple[float, Any]]:
+    """The cut at each speed. Ids end in ``_sp0.9`` as in lhotse; a copy keeps its speaker and notes ``custom["speed"]``."""
+    copies = []
+    for factor in factors:
+        if factor == 1.0:
+            copies.append((factor, cut))
+            continue
+        copy = cut.perturb_speed(factor)
+        copies.append((factor, fastcopy(copy, custom={**(copy.custom or {}), "speed": factor})))
+    return copies
+
+
+def extract_features(
+    cuts: Iterable[Any],
+    folder: str | Path,
+    config: Fbank40Config,
+    *,
+    jobs: int = 1,
+    speeds: Sequence[float] = (1.0,),
+    channel: int | None = None,
+    max_bad_share: float = 0.0,
+) -> ExtractionReport:
+    """Computes the features of every cut and stores each under ``folder`` as a float32 numpy file.
+
+    A cut whose features are there already (same audio file, span, speed and configuration) is not computed again.
+    jobs: threads. speeds: each cut is stored once for each. channel: which one of a recording with several.
+    max_bad_share: the share of cuts (0 to 1) that may be bad; they are left out and reported.
+    Raises `UserError` naming the bad cuts where their share is larger, or where no cut is good.
+    """
+    if not 0 <= max_bad_share <= 1:
+        raise UserError(f"max_bad_share {max_bad_share} is not between 0 and 1")
+    for factor in speeds:
+        if not 0.5 <= factor <= 2 or abs(config.sampling_rate * factor - round(config.sampling_rate * factor)) > 1e-6:
+            raise UserError(f"speed {factor}: expected a factor from 0.5 to 2 that gives a whole sampling rate")
+    worker = _Worker(Path(folder), config, tuple(dict.fromkeys(speeds)), channel)
+    pending = list(cuts)
+    done: list[Any] = []
+    report = ExtractionReport(CutSet.from_cuts([]))
+    rates: Counter[int] = Counter()
+    for cut, outcome in track(_in_threads(worker, pending, jobs), f"features to {folder}", len(pending), "cuts"):
+        if isinstance(outcome, UserError):
+            report.bad[cut.id] = str(outcome)
+            continue
+        for stored, was_there in outcome:
+            done.append(stored)
+            report.reused += was_there
+            report.computed += not was_there
+            report.num_frames += stored.features.num_frames
+        if cut.sampling_rate != config.sampling_rate:
+            rates[int(cut.sampling_rate)] += 1
+    for rate, count in sorted(rates.items()):
+        _log.info("resampled %d cuts from %d Hz to %d Hz", count, rate, config.sampling_rate)
+    report.resampled = sum(rates.values())
+    _judge(report, len(pending), max_bad_share)
+    report.cuts = CutSet.from_cuts(done)
+    return report
+
+
+def _in_threads(worker: _Worker, cuts: Sequence[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
+    """Pairs of cut and outcome, in order; the native filterbank lets go of Python's lock, so threads are enough."""
+    if jobs <= 1:
+        yield from ((cut, worker(cut)) for cut in cuts)
+        return
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield from zip(cuts, pool.map(worker, cuts), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _judge(report: ExtractionReport, total: int, max_bad_share: float) -> None:
+    if not report.bad and total:
+        return
+    lines = [f"  {reason}" for reason in list(report.bad.values())[:_LISTED]]
+    if len(report.bad) > _LISTED:
+        lines.append(f"  and {len(report.bad) - _LISTED} more")
+    listing = "\n".join(lines)
+    if total == 0:
+        raise UserError("the CutSet has no cuts; run the stage that prepares the corpus again")
+    if len(report.bad) / total > max_bad_share or len(report.bad) == total:
+        raise UserError(
+            f"{len(report.bad)} of {total} cuts are bad, more than the share of {max_bad_share:g} that is allowed"
+            f" (--max-bad-share):\n{listing}"
+        )
+    _log.warning("%d of %d cuts are bad and were left out:\n%s", len(report.bad), total, listing)
+
+
+class _Worker:
+    """Features of one cut at every speed; a `UserError` is handed back, since one bad utterance must not stop the rest."""
+
+    def __init__(self, folder: Path, config: Fbank40Config, speeds: tuple[float, ...], channel: int | None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.config = config
+        self.speeds = speeds
+        self.channel = channel
+        self.extractor = Fbank40(config)
+        self.writer = NumpyFilesWriter(folder)
+
+    def __call__(self, cut: Any) -> list[tuple[Any, bool]] | UserError:
+        try:
+            return self._store(pick_channel(cut, self.channel))
+        except UserError as error:
+            return error
+
+    def _store(self, cut: Any) -> list[tuple[Any, bool]]:
+        rate = self.config.sampling_rate
+        target = cut if cut.sampling_rate == rate else cut.resample(rate)
+        samples: np.ndarray | None = None
+        stored = []
+        for factor, copy in speed_copies(target, self.speeds):
+            key = self._key(cut, factor)
+            num_frames = self.config.num_frames(copy.num_samples)
+            there = self._is_there(key, num_frames)
+            if not there:
+                if samples is None:
+                    samples = read_samples(cut, rate)
+                wave = self._fitted(change_speed(samples, rate, factor), copy.num_samples, cut)
+                try:
+                    features = self.extractor.extract(wave, rate)
+                except UserError as error:
+                    raise UserError(f"{name_of(cut)}: {error}") from None
+                self.writer.write(key, features)
+            stored.append((self._attach(copy, key, num_frames), there))
+        return stored
+
+    def _fitted(self, wave: np.ndarray, num_samples: int, cut: Any) -> np.ndarray:
+        difference = num_samples - len(wave)
+        if abs(difference) > _STRETCH:
+            raise UserError(f"{name_of(cut)}: the manifest says {num_samples} samples, the audio has {len(wave)}; make it anew")
+        return np.pad(wave, (0, difference)) if difference > 0 else wave[:num_samples]
+
+    def _key(self, cut: Any, factor: float) -> str:
+        stats = [(path, Path(path).stat()) for path in audio_files(cut) if Path(path).is_file()]
+        recording = getattr(cut, "recording", None)
+        identity = {
+            "id": cut.id,
+            "config": self.config.to_dict(),
+            "audio": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
+            "span": [getattr(cut, "start", 0.0), cut.duration, getattr(cut, "channel", None)],
+            "transforms": repr(getattr(recording, "transforms", None))
+            if isinstance(cut, MonoCut)
+            else hash_of_object(cut.to_dict()),
+            "speed": factor,
+        }
+        return hash_of_object(identity)[:32]
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:3] / f"{key}.npy"
+
+    def _is_there(self, key: str, num_frames: int) -> bool:
+        try:  # mapping a file that was cut short fails
+            features = np.load(self._path(key), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            return False
+        return features.shape == (num_frames, self.config.num_mel_bins) and features.dtype == np.float32
+
+    def _attach(self, cut: Any, key: str, num_frames: int) -> Any:
+        features = Features(
+            type=Fbank40.name,
+            num_frames=num_frames,
+            num_features=self.config.num_mel_bins,
+            frame_shift=self.config.frame_shift,
+            sampling_rate=self.config.sampling_rate,
+            start=getattr(cut, "start", 0.0),
+            duration=cut.duration,
+            storage_type=self.writer.name,
+            storage_path=str(self.writer.storage_path),
+            storage_key=f"{key[:3]}/{key}.npy",
+            recording_id=cut.recording_id if isinstance(cut, MonoCut) else None,
+            channels=cut.channel if isinstance(cut, MonoCut) else None,
+        )
+        if isinstance(cut, MonoCut):
+            return fastcopy(cut, features=features)
+        # As lhotse does for mixed cuts: one plain cut over the features, the supervisions with it.
+        return MonoCut(
+            id=cut.id, start=0.0, duration=cut.duration, channel=0, features=features, supervisions=list(cut.supervisions)
+        )
+
+
+def remove_unreferenced(folder: str | Path, cuts: Iterable[Any]) -> int:
+    """Removes the feature files under ``folder`` that no cut refers to (left by earlier configurations); returns how many."""
+    kept = {cut.features.storage_key for cut in cuts}
+    stale = [path for path in Path(folder).glob("???/*.npy") if f"{path.parent.name}/{path.name}" not in kept]
+    for path in stale:
+        path.unlink()
+    return len(stale)
