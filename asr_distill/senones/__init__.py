@@ -4,8 +4,8 @@ Phone alignments and features come in; an inventory (``senones.json``), frame la
 Open ``topology.py`` first, then ``tree.py`` for the structure and ``growing.py`` for how it is grown.
 """
 
-from asr_distill.senones.frame_alignment import FrameAlignment, read_alignments, write_alignments
-from asr_distill.senones.inventory import SenoneInventory, check_same, context_windows
+from asr_distill.senones.frame_alignment import FrameAlignment, context_windows, read_alignments, write_alignments
+from asr_distill.senones.inventory import SenoneInventory, check_same
 from asr_distill.senones.priors import SenonePriors
 from asr_distill.senones.topology import HmmState, Topology, base_phone, default_topology
 from asr_distill.senones.tree import BOUNDARY, Leaf, PhoneticTree, Split, monophone_tree

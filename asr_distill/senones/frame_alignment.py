@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError, read_jsonl, write_jsonl
+from asr_distill.senones.topology import Topology
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,24 @@ class FrameAlignment:
             for word, first, last in self.words
         ]
 
+    def pdf_classes(self, topology: Topology) -> np.ndarray:
+        """``(T,)`` int32 pdf class of each frame. Raises `UserError` on a phone or a state that the topology lacks."""
+        if len(self.phones) and self.phones.max() > len(topology.phones):
+            raise UserError(
+                f"the alignment holds phone id {self.phones.max()}, the topology has 1..{len(topology.phones)}:"
+                " they come from different lang directories; align again with this one"
+            )
+        table = topology.pdf_class_table
+        pdf_classes = table[self.frame_phones, np.minimum(self.hmm_states, table.shape[1] - 1)]
+        wrong = np.flatnonzero((pdf_classes < 0) | (self.hmm_states >= table.shape[1]))
+        if len(wrong):
+            frame, phone = int(wrong[0]), int(self.frame_phones[wrong[0]])
+            raise UserError(
+                f"frame {frame} is in state {self.hmm_states[frame]} of {topology.name(phone)}, which has states"
+                f" 0..{len(topology.states(phone)) - 1} here; the alignment was made with another topology"
+            )
+        return pdf_classes
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: frames per phone, and runs ``[state, frames, state, frames, ...]`` of HMM states."""
         starts = np.flatnonzero(np.diff(self.hmm_states, prepend=np.int16(-1)))
@@ -117,6 +136,12 @@ class FrameAlignment:
             tuple((word, first, last) for word, first, last in values.get("words", ())),
             values.get("log_likelihood"),
         )
+
+
+def context_windows(phones: np.ndarray) -> np.ndarray:
+    """``(P,)`` phone ids to ``(P, 3)`` int32 (left, centre, right), 0 beyond the ends."""
+    padded = np.concatenate([[0], phones, [0]]).astype(np.int32)
+    return np.stack([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
 
 def write_alignments(path: str | Path, alignments: Mapping[str, FrameAlignment]) -> None:

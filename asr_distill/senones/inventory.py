@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError, hash_of_object, read_json, write_json
-from asr_distill.senones.frame_alignment import FrameAlignment
+from asr_distill.senones.frame_alignment import FrameAlignment, context_windows
 from asr_distill.senones.topology import Topology
 from asr_distill.senones.tree import CENTRE, LEFT, RIGHT, Leaf, PhoneticTree
 
@@ -43,16 +43,6 @@ class SenoneInventory:
         return hash_of_object({"topology": self.topology.to_dict(), "tree": self.tree.to_dict()})
 
     @cached_property
-    def pdf_class_table(self) -> np.ndarray:
-        """``(phones + 1, most states)`` int32: pdf class by phone id and HMM state, -1 where there is no such state."""
-        phones = range(1, len(self.topology.phones) + 1)
-        table = np.full((len(phones) + 1, max(len(self.topology.states(phone)) for phone in phones)), -1, dtype=np.int32)
-        for phone in phones:
-            states = self.topology.states(phone)
-            table[phone, : len(states)] = [state.pdf_class for state in states]
-        return table
-
-    @cached_property
     def silence_senones(self) -> np.ndarray:
         """``(C,)`` bool: the senones of silence phones."""
         silence = {self.topology.base_phone(name) for name in self.topology.silence_phones}
@@ -65,25 +55,8 @@ class SenoneInventory:
         """
         if not len(alignment):
             return np.zeros(0, dtype=np.int32)
-        contexts = context_windows(alignment.phones)
-        if alignment.phones.max() > len(self.topology.phones):
-            raise UserError(
-                f"the alignment holds phone id {alignment.phones.max()}, the inventory has 1..{len(self.topology.phones)}:"
-                " they come from different lang directories; align again with this one"
-            )
-        states = self.pdf_class_table
-        in_table = alignment.hmm_states < states.shape[1]
-        pdf_classes = np.where(
-            in_table, states[alignment.frame_phones, np.minimum(alignment.hmm_states, states.shape[1] - 1)], -1
-        )
-        if (pdf_classes < 0).any():
-            frame = int(np.flatnonzero(pdf_classes < 0)[0])
-            phone = int(alignment.frame_phones[frame])
-            raise UserError(
-                f"frame {frame} is in state {alignment.hmm_states[frame]} of {self.topology.name(phone)}, which has"
-                f" {len(self.topology.states(phone))} states here; the alignment was made with another topology"
-            )
-        return self.tree.senones_of(contexts[alignment.phone_index], pdf_classes)
+        pdf_classes = alignment.pdf_classes(self.topology)
+        return self.tree.senones_of(context_windows(alignment.phones)[alignment.phone_index], pdf_classes)
 
     def describe(self, senone: int) -> str:
         """A senone in words: base phone, pdf class and the context classes that lead to it."""
@@ -155,12 +128,6 @@ class SenoneInventory:
             raise UserError(f"{path} is broken ({error}); write it again with `asr-distill tree`") from None
         check_same(inventory.hash, values.get("hash"), f"the content of {path}", "the hash written in it")
         return inventory
-
-
-def context_windows(phones: np.ndarray) -> np.ndarray:
-    """``(P,)`` phone ids to ``(P, 3)`` int32 (left, centre, right), 0 beyond the ends."""
-    padded = np.concatenate([[0], phones, [0]]).astype(np.int32)
-    return np.stack([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
 
 def check_same(a_hash: str | None, b_hash: str | None, what_a: str, what_b: str) -> None:

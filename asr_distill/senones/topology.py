@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from asr_distill.base import UserError
 
@@ -104,6 +107,15 @@ class Topology:
     def is_silence(self, phone_id: int) -> bool:
         """Whether a phone id is a silence phone; the sentence boundary 0 is not."""
         return phone_id > 0 and self.name(phone_id) in self.silence_phones
+
+    @cached_property
+    def pdf_class_table(self) -> np.ndarray:
+        """``(phones + 1, most states)`` int32: pdf class by phone id and HMM state, -1 where there is no such state."""
+        most = max((len(states) for states in self.hmms.values()), default=1)
+        table = np.full((len(self.phones) + 1, most), -1, dtype=np.int32)
+        for phone, name in enumerate(self.phones, 1):
+            table[phone, : len(self.hmms[name])] = [state.pdf_class for state in self.hmms[name]]
+        return table
 
     def min_frames(self, phone_id: int) -> int:
         """The fewest frames a phone can last: the number of states on its shortest path."""

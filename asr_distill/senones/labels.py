@@ -1,0 +1,130 @@
+"""Senone labels and phones of every frame, stored on the cuts as lhotse temporal arrays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_distill.base import UserError, atomic_path, track
+from asr_distill.senones.frame_alignment import FrameAlignment
+from asr_distill.senones.inventory import SenoneInventory, check_same
+
+MAX_NAMED = 10
+
+
+@dataclass(frozen=True, eq=False)
+class LabelReport:
+    """What was labelled.
+
+    Attributes:
+        num_cuts: cuts written.
+        num_frames: frames written.
+        without_alignment: ids of cuts that have no alignment; they are not in the output.
+        counts: ``(C,)`` int64 frames of each senone.
+    """
+
+    num_cuts: int
+    num_frames: int
+    without_alignment: tuple[str, ...]
+    counts: np.ndarray
+
+
+def write_labels(
+    cuts: Iterable[Any],
+    alignments: Mapping[str, FrameAlignment],
+    inventory: SenoneInventory,
+    out: str | Path,
+    *,
+    max_missing_share: float = 0.05,
+) -> LabelReport:
+    """Writes the cuts with ``senones`` and ``phones``, lhotse ``TemporalArray`` of int32 ``(T,)``, lossless.
+
+    The arrays lie beside the manifest in ``{name}_arrays/``; each cut also carries the inventory's hash as ``senones_hash``.
+    The manifest is written last: where it exists, the arrays are complete.
+
+    Args:
+        cuts: lhotse cuts with features; read once, in order.
+        alignments: by cut id.
+        out: the manifest, ``labels/cuts_train.jsonl.gz``.
+        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment.
+
+    Raises `UserError`, naming the cut, where it has no features, an alignment's length is not its number of frames, or the
+    alignment doesn't fit the inventory; and where too many cuts have no alignment. No manifest is left then.
+    """
+    from lhotse import CutSet
+    from lhotse.features.io import NumpyFilesWriter
+
+    out = Path(out)
+    arrays = out.parent / f"{out.name.split('.')[0]}_arrays"
+    # An older manifest must not point at the arrays of an unfinished newer run.
+    out.unlink(missing_ok=True)
+    shutil.rmtree(arrays, ignore_errors=True)
+    arrays.mkdir(parents=True)
+    missing: list[str] = []
+    counts = np.zeros(inventory.num_senones, dtype=np.int64)
+    num_cuts = 0
+    writer = NumpyFilesWriter(arrays)
+    try:
+        with atomic_path(out) as temporary:
+            with CutSet.open_writer(temporary, overwrite=True) as manifest:
+                for cut in track(cuts, "labels", unit="cuts"):
+                    alignment = alignments.get(cut.id)
+                    if alignment is None:
+                        missing.append(cut.id)
+                        continue
+                    senones = _checked_labels(cut, alignment, inventory)
+                    # lhotse spreads files over folders named by a key's first three letters.
+                    key = f"{num_cuts % 1000:03d}-{num_cuts}"
+                    for name, array in (("senones", senones), ("phones", alignment.frame_phones)):
+                        stored = writer.store_array(
+                            f"{key}-{name}", array, frame_shift=cut.frame_shift, temporal_dim=0, start=cut.start
+                        )
+                        setattr(cut, name, stored)
+                    cut.senones_hash = inventory.hash
+                    manifest.write(cut)
+                    counts += np.bincount(senones, minlength=inventory.num_senones)
+                    num_cuts += 1
+            if not num_cuts or len(missing) > max_missing_share * (num_cuts + len(missing)):
+                raise UserError(
+                    f"{len(missing)} of {num_cuts + len(missing)} cuts have no alignment ({_named(missing)}), allowed are"
+                    f" {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
+                )
+    except BaseException:
+        shutil.rmtree(arrays, ignore_errors=True)
+        raise
+    return LabelReport(num_cuts, int(counts.sum()), tuple(missing), counts)
+
+
+def _checked_labels(cut: Any, alignment: FrameAlignment, inventory: SenoneInventory) -> np.ndarray:
+    if not cut.has_features:
+        raise UserError(f"cut {cut.id!r} has no features; compute them first: asr-distill features")
+    if len(alignment) != cut.num_frames:
+        raise UserError(
+            f"cut {cut.id!r} has {cut.num_frames} frames, its alignment {len(alignment)}; align again on these features"
+        )
+    try:
+        return inventory.label(alignment)
+    except UserError as error:
+        raise UserError(f"cut {cut.id!r}: {error}") from None
+
+
+def _named(ids: list[str]) -> str:
+    return ", ".join(ids[:MAX_NAMED]) + (f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else "")
+
+
+def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields ``(cut id, (T,) int32)`` of labelled cuts.
+
+    Raises `UserError` where a cut has no labels, or with ``inventory_hash`` where its labels are of another inventory.
+    """
+    for cut in cuts:
+        if not cut.has_custom("senones"):
+            raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
+        if inventory_hash is not None:
+            check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
+        yield cut.id, np.asarray(cut.load_senones(), dtype=np.int32)
