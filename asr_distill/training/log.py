@@ -1,0 +1,84 @@
+"""What a run tells people: a bar while it runs, a line an epoch, ``log.csv`` and TensorBoard for later."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from asr_distill.base import atomic_path
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "dev_loss",
+    "dev_accuracy",
+    "frames_per_second",
+    "seconds",
+)
+_log = logging.getLogger("asr_distill")
+
+
+class TrainingLog:
+    """Writes ``log.csv`` (losses in nats per frame, accuracies in per cent) and, where it is installed, ``tensorboard/``."""
+
+    def __init__(self, out_dir: Path, name: str, tensorboard: bool) -> None:
+        self.out_dir, self.name = out_dir, name
+        self._writer: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                _log.info("%s: no TensorBoard files, as the package tensorboard is not installed", name)
+            else:
+                self._writer = SummaryWriter(str(out_dir / "tensorboard"))
+
+    def bar(
+        self, batches: Iterator[torch.Tensor], epoch: int, epochs: int, done: int, total: int
+    ) -> Iterator[torch.Tensor]:
+        """Yields the batches behind a bar in frames, with frames/s and the time left; quiet where there is no terminal."""
+        with tqdm(
+            desc=f"{self.name} epoch {epoch + 1}/{epochs}",
+            total=total,
+            initial=done,
+            unit=" frames",
+            unit_scale=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            for indices in batches:
+                yield indices
+                bar.update(len(indices))
+
+    def epoch(self, history: list[dict[str, Any]]) -> None:
+        """Logs the last row; ``log.csv`` is written whole, so that a resume leaves no rows of work that was lost."""
+        row = history[-1]
+        dev = "" if row["dev_accuracy"] is None else f", dev loss {row['dev_loss']:.4f} accuracy {row['dev_accuracy']:.2f} %"
+        _log.info(
+            "%s epoch %d: train loss %.4f accuracy %.2f %%%s, %.0f frames/s, %.1f s",
+            *(self.name, row["epoch"], row["train_loss"], row["train_accuracy"], dev),
+            *(row["frames_per_second"], row["seconds"]),
+        )
+        with atomic_path(self.out_dir / "log.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+            table = csv.DictWriter(stream, COLUMNS)
+            table.writeheader()
+            table.writerows(history)
+        if self._writer is not None:
+            for column in COLUMNS[2:]:
+                if row[column] is not None:
+                    self._writer.add_scalar(column, row[column], row["epoch"])
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,220 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr_distill.base import UserError, hash_of_file, to_mapping, write_json
+from asr_distill.models import apply_max_norm, build_network, complete_network_config, count_parameters, save_network
+from asr_distill.models.checkpoint import WEIGHTS_FILE, load_network, load_weights
+from asr_distill.training.configuration import TrainingConfig
+from asr_distill.training.evaluation import evaluate
+from asr_distill.training.examples import Examples
+from asr_distill.training.log import TrainingLog
+from asr_distill.training.objectives import HardLabels, Objective
+from asr_distill.training.optimisation import build_optimiser, rate_factor
+from asr_distill.training.precision import choose_bf16, choose_device, precision
+from asr_distill.training.state import COMPLETED_FILE, TrainingState, completed_run
+
+_INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
+_NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
+
+
+def train_model(
+    config: TrainingConfig,
+    train: Examples,
+    dev: Examples | None,
+    out_dir: str | Path,
+    objective: Objective | None = None,
+    *,
+    description: Mapping[str, Any] | None = None,
+    initial_model: str | Path | None = None,
+) -> dict[str, Any]:
+    """Trains the network of ``config`` on ``train`` and leaves a model directory at ``out_dir``.
+
+    objective: what is minimised; hard labels where it is None. dev: decides the best epoch, early stopping and newbob.
+    description: further plain values for ``config.json``. initial_model: a model directory to start from instead of fresh
+    weights; its network must be the one of ``config``.
+
+    Writes ``config.json``, ``model.safetensors``, ``log.csv``, ``tensorboard/`` and last ``completed.json``; while it runs,
+    ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
+    run that was not (same machine, device and threads), and returns at once where the run is complete.
+    Returns the summary: ``parameters``, ``epochs``, ``best_epoch``, ``dev_accuracy`` (per cent), ``dev_loss``, ``seconds``...
+    Raises `UserError` where the loss is not finite, the data does not fit the network, or ``out_dir`` holds another run.
+    """
+    out_dir = Path(out_dir)
+    device = choose_device(config.device)
+    bf16 = choose_bf16(config.autocast, device)
+    objective = objective or HardLabels(config.label_smoothing)
+    network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
+    identity = _identity(config, network_config, train, dev, objective, initial_model)
+    if (summary := completed_run(out_dir, identity)) is not None:
+        return summary
+    with _reproducible(config, device):
+        network = build_network(network_config, torch.default_generator)
+        if initial_model is not None:
+            load_weights(network, load_network(initial_model)[0].state_dict(), str(initial_model))
+        network.to(device)
+        optimiser = build_optimiser(config, network)
+        state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
+        state.restore()
+        log = TrainingLog(out_dir, f"{out_dir.parent.name}/{out_dir.name}", config.tensorboard)
+        steps_per_epoch = math.ceil(train.num_examples / config.batch_size)
+        progress = state.progress
+        while progress.epoch < config.epochs and (config.patience is None or progress.stale_epochs < config.patience):
+            start = time.monotonic() - progress.seconds
+            network.train()
+            losses: list[torch.Tensor] = []
+            order = train.order(config.batch_size, config.seed, progress.epoch, progress.step)
+            done = progress.step * config.batch_size
+            for indices in log.bar(order, progress.epoch, config.epochs, done, train.num_examples):
+                rate = config.learning_rate * progress.rate_scale
+                rate *= rate_factor(config, progress.epoch * steps_per_epoch + progress.step, steps_per_epoch)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                batch = train.batch(indices, torch.default_generator)
+                with precision(bf16, device):
+                    logits = network(batch["inputs"])
+                loss, counts = objective(logits, batch)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                if config.clip_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+                optimiser.step()
+                if config.max_norm is not None:
+                    apply_max_norm(network, config.max_norm)
+                losses.append(loss.detach())
+                state.sums += torch.stack([loss.detach() * len(indices), counts["correct"], counts["labelled"]])
+                progress.step += 1
+                checkpoint = state.save_is_due()
+                if checkpoint or len(losses) == _INSPECTED_STEPS or progress.step == steps_per_epoch:
+                    _check_finite(losses, progress.epoch, progress.step, rate)
+                if checkpoint:
+                    progress.seconds = time.monotonic() - start
+                    state.save()
+            seconds = time.monotonic() - start
+            dev_scores = evaluate(network, dev, bf16=bf16, device=device) if dev is not None else None
+            _end_epoch(config, state, train.num_examples, steps_per_epoch, rate, seconds, dev_scores)
+            log.epoch(progress.history)
+            if state.save_is_due(epoch_end=True):
+                state.save()
+        log.close()
+        if config.keep == "best" and progress.best_epoch is not None:
+            state.load_best()
+        summary = _summary(config, network_config, state, bf16, identity)
+        save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
+        times = {"seconds": sum(row["seconds"] for row in progress.history), "torch": torch.__version__, "device": str(device)}
+        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
+        state.remove()
+    return {**summary, **times}
+
+
+def _end_epoch(
+    config: TrainingConfig,
+    state: TrainingState,
+    frames: int,
+    steps_per_epoch: int,
+    rate: float,
+    seconds: float,
+    dev: Mapping[str, float] | None,
+) -> None:
+    """Writes the epoch's row, keeps the best weights, and moves the counters on."""
+    progress = state.progress
+    loss, correct, labelled = state.sums.tolist()
+    accuracy = dev["accuracy"] if dev is not None and dev["frames"] else None
+    progress.history.append(
+        {
+            "epoch": progress.epoch + 1,
+            "step": (progress.epoch + 1) * steps_per_epoch,
+            "learning_rate": rate,
+            "train_loss": loss / frames,
+            "train_accuracy": 100 * correct / max(1.0, labelled),
+            "dev_loss": dev["loss"] if dev is not None and accuracy is not None else None,
+            "dev_accuracy": accuracy,
+            "frames_per_second": frames / max(seconds, 1e-9),
+            "seconds": seconds,
+        }
+    )
+    if accuracy is not None:
+        best = progress.best_accuracy
+        if config.schedule == "newbob" and best is not None and accuracy < best + config.newbob_threshold:
+            progress.rate_scale *= 0.5
+        if best is None or accuracy > best:
+            progress.best_accuracy, progress.best_epoch, progress.stale_epochs = accuracy, progress.epoch + 1, 0
+            state.save_best()
+        else:
+            progress.stale_epochs += 1
+    progress.epoch, progress.step, progress.seconds = progress.epoch + 1, 0, 0.0
+    state.sums.zero_()
+
+
+def _check_finite(losses: list[torch.Tensor], epoch: int, step: int, rate: float) -> None:
+    """Raises `UserError` naming the first step whose loss is not finite; empties the list."""
+    finite = torch.isfinite(torch.stack(losses)).tolist()
+    if not all(finite):
+        first = step - len(finite) + finite.index(False) + 1
+        raise UserError(
+            f"the loss is {float(losses[finite.index(False)])} at step {first} of epoch {epoch + 1} (learning rate {rate:.3g});"
+            " halve learning_rate, set clip_norm: 1 or warmup_epochs: 1, or check the features for values that are not finite,"
+            " then train into another --output; the checkpoint before this step is left as it was"
+        )
+    losses.clear()
+
+
+def _identity(
+    config: TrainingConfig,
+    network_config: Mapping[str, Any],
+    train: Examples,
+    dev: Examples | None,
+    objective: Objective,
+    initial_model: str | Path | None,
+) -> dict[str, Any]:
+    options = {name: value for name, value in to_mapping(config).items() if name not in (*_NO_INFLUENCE, "network")}
+    return {
+        "config": options,
+        "network": dict(network_config),
+        "train": train.describe(),
+        "dev": dev.describe() if dev is not None else None,
+        "objective": objective.describe(),
+        "initial_model": hash_of_file(Path(initial_model) / WEIGHTS_FILE) if initial_model is not None else None,
+    }
+
+
+def _summary(
+    config: TrainingConfig, network_config: Mapping[str, Any], state: TrainingState, bf16: bool, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    progress = state.progress
+    best = config.keep == "best" and progress.best_epoch is not None
+    row = progress.history[(progress.best_epoch or 0) - 1] if best else progress.history[-1]
+    return {
+        "seed": config.seed,
+        "parameters": count_parameters(state.network),
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "kept_epoch": row["epoch"],
+        **{name: row[name] for name in ("train_loss", "train_accuracy", "dev_loss", "dev_accuracy")},
+        "bf16": bf16,
+        "config": identity["config"],
+        "objective": identity["objective"],
+        "train": identity["train"],
+    }
+
+
+@contextmanager
+def _reproducible(config: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Torch's generators seeded inside and as they were outside; so many threads inside."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(config.seed)
+        try:
+            torch.set_num_threads(config.threads or threads)
+            yield
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,61 @@
+"""The optimiser and its learning rate, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from asr_distill.training.configuration import TrainingConfig
+
+
+def build_optimiser(config: TrainingConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser that the configuration names; weights decay, biases do not."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        momentum = config.momentum
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum, nesterov=config.nesterov)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2))
+
+
+def rate_factor(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """The share of the learning rate at ``step`` (from 0, over all epochs), newbob's halvings apart.
+
+    Linear warm-up, then 1, or with ``cosine`` r + (1 - r) (1 + cos(pi s)) / 2 with r the final ratio and s the share of the
+    steps after warm-up that are done.
+    """
+    warmup = config.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.schedule != "cosine":
+        return 1.0
+    share = min(1.0, (step - warmup) / max(1.0, config.epochs * steps_per_epoch - warmup))
+    return config.final_rate_ratio + (1 - config.final_rate_ratio) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimiser's state as named tensors, numbers as 0-dimensional float64: what `restore_optimiser` reads back."""
+    tensors = {}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            if value is not None:
+                known = isinstance(value, torch.Tensor)
+                tensors[f"{index}.{name}"] = value if known else torch.tensor(value, dtype=torch.float64)
+    return tensors
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Puts the state of `optimiser_tensors` back; the optimiser must be over the same parameters in the same order."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

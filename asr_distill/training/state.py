@@ -1,0 +1,148 @@
+"""Where a run stands, on disk: weights, optimiser, random numbers and counters, so that a kill changes no bit of the result."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from asr_distill.base import UserError, from_mapping, read_json, to_mapping, write_json
+from asr_distill.models import load_tensors, save_tensors
+from asr_distill.models.checkpoint import load_weights
+from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
+
+COMPLETED_FILE, STATE_FOLDER = "completed.json", "training"
+_CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
+
+
+@dataclass
+class Progress:
+    """Counters of a run: epochs done, steps done in this one, the best epoch so far, one row a finished epoch."""
+
+    epoch: int = 0
+    step: int = 0
+    rate_scale: float = 1.0
+    best_accuracy: float | None = None
+    best_epoch: int | None = None
+    stale_epochs: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class TrainingState:
+    """A run in progress, over the folder ``out_dir/training``.
+
+    ``state.json`` names the safetensors file that belongs to it and is replaced last, so at any moment the two on disk agree.
+    sums: (3,) float64 on the device, of the epoch so far: loss times frames, correct frames, labelled frames.
+    identity: plain values that decide the result; a state of another identity is refused.
+    """
+
+    def __init__(
+        self,
+        out_dir: Path,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        device: torch.device,
+        identity: Mapping[str, Any],
+        checkpoint_minutes: float,
+    ) -> None:
+        self.folder, self.network, self.optimiser, self.device = out_dir / STATE_FOLDER, network, optimiser, device
+        self.identity, self.checkpoint_minutes = dict(identity), checkpoint_minutes
+        self.progress = Progress()
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._saved_at, self._save_seconds = time.monotonic(), 0.0
+
+    def save_is_due(self, epoch_end: bool = False) -> bool:
+        """Whether to write a checkpoint now: by the clock, and at epoch ends as long as that costs little."""
+        elapsed = time.monotonic() - self._saved_at
+        return elapsed >= 60 * self.checkpoint_minutes or (epoch_end and elapsed * _CHECKPOINT_SHARE >= self._save_seconds)
+
+    def save(self) -> None:
+        """Writes a checkpoint and removes the one before."""
+        start = time.monotonic()
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in optimiser_tensors(self.optimiser).items()}
+        tensors |= {"sums": self.sums, "random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        name = f"state-{self.progress.epoch:04d}-{self.progress.step:08d}.safetensors"
+        save_tensors(self.folder / name, tensors)
+        write_json(
+            self.folder / "state.json", {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity}
+        )
+        for other in self.folder.glob("state-*.safetensors"):
+            if other.name != name:
+                other.unlink()
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - start
+
+    def restore(self) -> bool:
+        """Continues from the checkpoint on disk, if there is one. Raises `UserError` where it is of another run or damaged."""
+        path = self.folder / "state.json"
+        if not path.is_file():
+            return False
+        stored = read_json(path)
+        try:
+            name, progress, identity = stored["tensors"], stored["progress"], stored["identity"]
+        except (KeyError, TypeError):
+            raise UserError(f"{path} is not a training state; remove {self.folder} to start again") from None
+        check_identity(identity, self.identity, self.folder.parent, "was begun")
+        tensors = load_tensors(self.folder / name)
+        load_weights(self.network, _under("network.", tensors), str(self.folder / name))
+        restore_optimiser(self.optimiser, _under("optimiser.", tensors))
+        self.progress = from_mapping(Progress, progress, str(path))
+        self.sums = tensors["sums"].to(self.device)
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        return True
+
+    def save_best(self) -> None:
+        """Keeps the weights as they are now as the best so far."""
+        save_tensors(self.folder / "best.safetensors", self.network.state_dict())
+
+    def load_best(self) -> None:
+        """Puts the best weights back into the network."""
+        path = self.folder / "best.safetensors"
+        load_weights(self.network, load_tensors(path), str(path))
+
+    def remove(self) -> None:
+        """Deletes the folder: the run is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def completed_run(out_dir: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of a complete run in ``out_dir``, or None. Raises `UserError` where it is a run of other options or data."""
+    if not (out_dir / COMPLETED_FILE).is_file():
+        return None
+    completed = read_json(out_dir / COMPLETED_FILE)
+    check_identity(completed.get("identity", {}), identity, out_dir, "is complete")
+    return completed["summary"]
+
+
+def check_identity(stored: Mapping[str, Any], asked: Mapping[str, Any], out_dir: Path, what: str) -> None:
+    """Raises `UserError` that lists what differs between the run on disk and the one asked for."""
+    before, now = _flat(stored), _flat(asked)
+    differing = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if differing:
+        listing = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in differing[:5])
+        raise UserError(
+            f"the run in {out_dir} {what} with other options or data ({listing}"
+            f"{'; ...' if len(differing) > 5 else ''}); choose another --output, or remove {out_dir} to train again"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    return {name: leaf for key, item in value.items() for name, leaf in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
