@@ -58,6 +58,7 @@ def write_labels(
     """
     from lhotse import CutSet
     from lhotse.features.io import NumpyFilesWriter
+    from lhotse.utils import fastcopy
 
     out = Path(out)
     arrays = out.parent / f"{out.name.split('.')[0]}_arrays"
@@ -80,13 +81,12 @@ def write_labels(
                     senones = _checked_labels(cut, alignment, inventory)
                     # lhotse spreads files over folders named by a key's first three letters.
                     key = f"{num_cuts % 1000:03d}-{num_cuts}"
+                    custom = {**(cut.custom or {}), "senones_hash": inventory.hash}
                     for name, array in (("senones", senones), ("phones", alignment.frame_phones)):
-                        stored = writer.store_array(
+                        custom[name] = writer.store_array(
                             f"{key}-{name}", array, frame_shift=cut.frame_shift, temporal_dim=0, start=cut.start
                         )
-                        setattr(cut, name, stored)
-                    cut.senones_hash = inventory.hash
-                    manifest.write(cut)
+                    manifest.write(fastcopy(cut, custom=custom))
                     counts += np.bincount(senones, minlength=inventory.num_senones)
                     num_cuts += 1
             if not num_cuts or len(missing) > max_missing_share * (num_cuts + len(missing)):

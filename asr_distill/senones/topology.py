@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,3 +243,29 @@ def default_topology(
     return Topology(
         tuple(phones), tuple(silence_phones), {name: silence if name in silence_phones else speech for name in phones}
     )
+
+
+def topology_of_lang(lang_dir: str | Path, *, silence_pdf_classes: int = 1) -> Topology:
+    """The default topology over the phones of a lang directory (its ``phones.txt`` and ``silence.txt``).
+
+    Raises `UserError` where a file is missing, ids don't run from 0 without gaps, or phones follow disambiguation symbols.
+    """
+    table = Path(lang_dir) / "phones.txt"
+    rows = [line.split() for line in _read_text(table).splitlines() if line.strip()]
+    if any(len(row) != 2 or not row[1].isdigit() for row in rows) or sorted(int(row[1]) for row in rows) != list(
+        range(len(rows))
+    ):
+        raise UserError(f"{table}: expected lines 'PHONE ID' with ids 0..{len(rows) - 1}; write it with `asr-distill lang`")
+    names = [name for name, _ in sorted(rows, key=lambda row: int(row[1]))]
+    phones = [name for name in names[1:] if not (name[0] == "#" and name[1:].isdigit())]
+    if names[:1] != ["<eps>"] or names[1 : len(phones) + 1] != phones:
+        raise UserError(f"{table}: expected <eps> as 0, then phones, then disambiguation symbols #0, #1, ...")
+    silence = _read_text(Path(lang_dir) / "silence.txt").split()
+    return default_topology(phones, silence, silence_pdf_classes=silence_pdf_classes)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; make the lang directory with `asr-distill lang`") from None
