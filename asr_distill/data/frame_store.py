@@ -1,0 +1,170 @@
+"""The frame store: features and senone labels of a CutSet, every frame once, in numpy files that are mapped into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import read_magic
+
+from asr_distill.base import UserError, hash_of_file, hash_of_object, read_json, read_jsonl
+from asr_distill.features import Fbank40Config, Normalisation
+
+KIND = "asr_distill frame store"
+SCHEMA = 1
+NO_LABEL = -1  # on disk; batches carry IGNORE_INDEX instead
+IGNORE_INDEX = -100  # what torch's cross entropy leaves out
+META = "meta.json"
+
+
+@dataclass(frozen=True)
+class StoredCut:
+    """One cut of a store: its id, its speaker (or None) and its frames ``start`` to ``end`` (end excluded)."""
+
+    id: str
+    speaker: str | None
+    start: int
+    end: int
+
+
+class FrameStore:
+    """A frame store on disk, read-only. `open` it; `asr_distill.data.write_frame_store` makes one (`create` calls that).
+
+    features: ``(F, D)`` float32 or float16, memory-mapped, normalised already; labels: ``(F,)`` int32, -1 where there is none;
+    offsets: ``(N + 1,)`` int64, where each cut begins; cut_ids and speakers: N each; meta: what `meta.json` says.
+    """
+
+    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+        self.path = path
+        self.meta = meta
+        self.features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
+        self.labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        self.offsets = np.array(self._map("offsets.npy", (meta["num_cuts"] + 1,), "int64"))
+        rows = list(read_jsonl(path / "cuts.jsonl"))
+        self.cut_ids: list[str] = [row["id"] for row in rows]
+        self.speakers: list[str | None] = [row["speaker"] for row in rows]
+        if len(rows) != meta["num_cuts"] or self.offsets[0] != 0 or self.offsets[-1] != meta["num_frames"]:
+            raise UserError(f"{path}: its parts do not belong together; write the store again with `asr-distill frames`")
+        if (np.diff(self.offsets) <= 0).any():
+            raise UserError(f"{path}: cut boundaries out of order; write the store again with `asr-distill frames`")
+
+    @staticmethod
+    def create(path: str | Path, cuts: Any, normalisation: Any = "none", **options: Any) -> FrameStore:
+        """Writes a store; see `asr_distill.data.write_frame_store` for the arguments."""
+        from asr_distill.data.frame_writer import write_frame_store
+
+        return write_frame_store(path, cuts, normalisation, **options)
+
+    @classmethod
+    def open(cls, path: str | Path) -> FrameStore:
+        """Opens a store. Raises `UserError` where it is absent, foreign, of another version, or a file was cut short."""
+        path = Path(path)
+        if not (path / META).is_file():
+            raise UserError(
+                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output {path}`"
+            )
+        meta = read_json(path / META)
+        if not isinstance(meta, dict) or meta.get("kind") != KIND:
+            raise UserError(f"{path / META} does not describe a frame store; give the folder that `asr-distill frames` wrote")
+        if meta.get("schema") != SCHEMA:
+            raise UserError(f"{path} is a frame store of version {meta.get('schema')}, expected {SCHEMA}; write it again")
+        for name, entry in meta["files"].items():
+            file = path / name
+            found = file.stat().st_size if file.is_file() else None
+            if found != entry["bytes"]:
+                state = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
+                raise UserError(f"{file} {state}: the store is damaged; write it again with `asr-distill frames`")
+        return cls(path, meta)
+
+    def verify(self) -> None:
+        """Reads every byte and raises `UserError` naming the files that are not what was written."""
+        wrong = [name for name, entry in self.meta["files"].items() if hash_of_file(self.path / name) != entry["sha256"]]
+        if wrong:
+            raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; write it again")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the checksums of the store's files."""
+        return hash_of_object({name: entry["sha256"] for name, entry in self.meta["files"].items()})
+
+    @property
+    def num_frames(self) -> int:
+        """F, the frames of all cuts."""
+        return int(self.meta["num_frames"])
+
+    @property
+    def num_cuts(self) -> int:
+        """N."""
+        return int(self.meta["num_cuts"])
+
+    @property
+    def dim(self) -> int:
+        """D, the values of one frame."""
+        return int(self.meta["dim"])
+
+    @property
+    def senones_hash(self) -> str | None:
+        """The hash of the inventory that the labels belong to; None where there are no labels."""
+        return self.meta["senones_hash"]
+
+    @property
+    def feature_config(self) -> Fbank40Config:
+        """The configuration of the filterbank."""
+        return Fbank40Config.from_dict(self.meta["feature_config"])
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """The normalisation that the features went through, with its statistics."""
+        return Normalisation.load(self.path)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {cut_id: index for index, cut_id in enumerate(self.cut_ids)}
+
+    def __len__(self) -> int:
+        return self.num_cuts
+
+    def __iter__(self) -> Iterator[StoredCut]:
+        return (self.cut(index) for index in range(self.num_cuts))
+
+    def cut(self, which: int | str) -> StoredCut:
+        """A cut by its number or its id. Raises `UserError` for an id that the store does not have."""
+        index = self.index_of(which)
+        return StoredCut(self.cut_ids[index], self.speakers[index], int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def index_of(self, which: int | str) -> int:
+        """The number of a cut, given its id or, unchanged, its number. Raises `UserError` for one that is not there."""
+        index = self._index.get(which, -1) if isinstance(which, str) else which
+        if not 0 <= index < self.num_cuts:
+            raise UserError(f"{self.path} has no cut {which!r} ({self.num_cuts} cuts: {', '.join(self.cut_ids[:3])}, ...)")
+        return index
+
+    def utterance(self, which: int | str) -> tuple[np.ndarray, np.ndarray]:
+        """Features ``(T, D)`` and labels ``(T,)`` of one cut, by number or id; views into the files."""
+        cut = self.cut(which)
+        return self.features[cut.start : cut.end], self.labels[cut.start : cut.end]
+
+    def labelled_frames(self) -> np.ndarray:
+        """Indices ``(M,)`` int64 of the frames that have a label."""
+        return np.flatnonzero(self.labels != NO_LABEL)
+
+    def label_counts(self, num_senones: int | None = None) -> np.ndarray:
+        """How often each senone occurs, ``(C,)`` int64; C is the inventory's size where the store knows it."""
+        size = num_senones or self.meta.get("num_senones") or 0
+        return np.bincount(self.labels[self.labels != NO_LABEL], minlength=size)
+
+    def _map(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        path = self.path / name
+        try:
+            with open(path, "rb") as stream:
+                read_magic(stream)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be mapped ({error}); write the store again with `asr-distill frames`") from None
+        if array.shape != shape or array.dtype != np.dtype(dtype):
+            raise UserError(f"{path} holds {array.dtype} {array.shape}, {META} says {dtype} {shape}; write the store again")
+        return array
