@@ -26,7 +26,8 @@ _EXPANDED_AND_MUTABLE = 0x3
 
 @dataclasses.dataclass
 class FstArrays:
-    """Arcs ``(A,)``: int32 ``source``, ``destination``, ``ilabel``, ``olabel``, float32 ``weight`` (cost, nats); ``final`` ``(S,)``.
+    """Arcs ``(A,)``: int32 ``source``, ``destination``, ``ilabel``, ``olabel``, float32 ``weight`` (cost, nats); ``final``
+    ``(S,)``.
 
     A state that is not final has ``final`` = infinity. Arcs are grouped by source.
     """

@@ -1,8 +1,9 @@
 """Input epsilons out, words kept: what k2 needs, for label 0 consumes a frame there.
 
-OpenFst's rmepsilon keeps arcs that read nothing and write a word. Here every emitting arc is extended by what can follow it without
-reading: an arc s -> d and a path of epsilons d ... t that writes words become an arc s -> t that writes them all. A backoff state has few
-arcs into it and thousands out of it, so extending forward would copy thousands of arcs and extending the entering arcs copies a few.
+OpenFst's rmepsilon keeps arcs that read nothing and write a word. Here every emitting arc is extended by what can follow it
+without reading: an arc s -> d and a path of epsilons d ... t that writes words become an arc s -> t that writes them all. A
+backoff state has few arcs into it and thousands out of it, so extending forward would copy thousands of arcs and extending the
+entering arcs copies a few.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class _Closure:
 def remove_input_epsilons(fst: FstArrays, num_words: int) -> tuple[FstArrays, WordSequences]:
     """An equivalent FST (best cost per label string and words) without input epsilons; ``olabel`` numbers word sequences.
 
-    The result is trimmed; its start state 0 has no arcs into it. Of parallel arcs the cheapest stays. Raises `UserError` where epsilons
-    form a cycle or words can be written without any frame.
+    The result is trimmed; its start state 0 has no arcs into it. Of parallel arcs the cheapest stays. Raises `UserError` where
+    epsilons form a cycle or words can be written without any frame.
     """
     sequences = WordSequences(num_words)
     is_epsilon = fst.ilabel == 0
@@ -137,8 +138,8 @@ def _refuse_epsilon_cycles(fst: FstArrays, is_epsilon: np.ndarray) -> None:
         if len(kept) == len(remaining):
             arc = kept[0]
             raise UserError(
-                f"graph: the arc {fst.source[arc]} -> {fst.destination[arc]} (word id {fst.olabel[arc]}) lies on or behind a cycle of"
-                " arcs that read nothing; look for an empty pronunciation in the lexicon or a cycle of backoffs in G"
+                f"graph: the arc {fst.source[arc]} -> {fst.destination[arc]} (word id {fst.olabel[arc]}) lies on or behind a cycle"
+                " of arcs that read nothing; look for an empty pronunciation in the lexicon or a cycle of backoffs in G"
             )
         remaining = kept
 

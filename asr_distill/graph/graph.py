@@ -18,8 +18,8 @@ FST_NAME, K2_NAME, INFO_NAME = "HCLG.fst", "HCLG.k2.safetensors", "graph.json"
 class Graph:
     """A folder written by `build_hclg` or `phone_loop_graph`.
 
-    ``fst``: OpenFst form, input labels senone + 1 (0 is epsilon), output labels word ids. ``k2_form`` and ``k2_fsa(device)``: without
-    epsilons; ``words_of(aux_label)`` gives the word ids of an aux label, for one arc may write several words.
+    ``fst``: OpenFst form, input labels senone + 1 (0 is epsilon), output labels word ids. ``k2_form`` and ``k2_fsa(device)``:
+    without epsilons; ``words_of(aux_label)`` gives the word ids of an aux label, for one arc may write several words.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -86,7 +86,8 @@ class Graph:
         return self.k2_form.words_of(aux)
 
     def check(self, num_senones: int, senones_hash: str, what: str = "the model") -> None:
-        """Raises `UserError` unless the graph and ``what`` have the same senones, and names the arc that would be out of range."""
+        """Raises `UserError` unless the graph and ``what`` have the same senones, and names the arc that would be out of
+        range."""
         if senones_hash != self.senones_hash:
             raise UserError(
                 f"graph {self.path} was built for senones {self.senones_hash[:16]}, {what} has {senones_hash[:16]};"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory
 
 _log = logging.getLogger("asr_distill")
-# Weights nearer than this count as equal. OpenFst's default of 2**-10 also rounds every weight to that grid in minimisation, which adds up
-# along a path of hundreds of arcs; at 2**-13 the graphs are hardly larger.
+# Weights nearer than this count as equal. OpenFst's default of 2**-10 also rounds every weight to that grid in minimisation,
+# which adds up along a path of hundreds of arcs; at 2**-13 the graphs are hardly larger.
 _DELTA = 2.0**-13
 _MAX_STATES = 20_000_000
 
@@ -37,15 +37,15 @@ def build_hclg(
 ) -> Graph:
     """Composes H, C, L and G and writes the graph folder: HCLG.fst, HCLG.k2.safetensors, words.txt, senones.json, graph.json.
 
-    Input labels are senone + 1, output labels word ids. ``transition_scale`` scales the log-probabilities of leaving transitions,
-    ``self_loop_scale`` those of staying or leaving. Raises `UserError` where G and the lexicon do not share words, LG cannot be
-    determinised, or the phones of the lang directory are not those of the inventory.
+    Input labels are senone + 1, output labels word ids. ``transition_scale`` scales the log-probabilities of leaving
+    transitions, ``self_loop_scale`` those of staying or leaving. Raises `UserError` where G and the lexicon do not share
+    words, LG cannot be determinised, or the phones of the lang directory are not those of the inventory.
     """
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
     check_phones(read_symbols(lang_dir / "phones.txt"), inventory, lang_dir)
     disambiguation = [int(value) for value in _read(lang_dir / "disambig.int").split()]
     words = read_symbols(lang_dir / "words.txt")
-    clock = _Clock()
+    clock = Clock()
     lexicon, grammar = read_fst(lang_dir / "L_disambig.fst"), read_fst(g_fst_path)
     lg = compose_lg(lexicon, grammar)
     clock.stop("LG")
@@ -67,19 +67,31 @@ def expand_and_write(
     words: dict[str, int],
     out_dir: Path,
     description: dict[str, Any],
-    clock: _Clock | None = None,
+    clock: Clock | None = None,
 ) -> Graph:
     """From LG (phones in, words out) to the finished folder; shared by word graphs and phone loops."""
-    clock = clock or _Clock()
-    num_words = max(words.values())
+    clock = clock or Clock()
     sizes = {"LG": from_fst(lg).describe()}
-    hclg = compose_hclg(lg, disambiguation, inventory, description["transition_scale"], description["self_loop_scale"])
-    sizes["HCLG"] = hclg.describe()
+    scales = description["transition_scale"], description["self_loop_scale"]
+    hclg = compose_hclg(lg, disambiguation, inventory, *scales)
     clock.stop("HCLG")
-    form = to_k2_form(hclg, num_words)
+    return write_graph(hclg, inventory, words, out_dir, {**description, "sizes": sizes}, clock)
+
+
+def write_graph(
+    hclg: FstArrays,
+    inventory: SenoneInventory,
+    words: dict[str, int],
+    out_dir: str | Path,
+    description: dict[str, Any],
+    clock: Clock | None = None,
+) -> Graph:
+    """Makes the k2 form of a finished graph (senone + 1 to words), checks it and writes the folder, whole or not at all."""
+    clock, out_dir = clock or Clock(), Path(out_dir)
+    form = to_k2_form(hclg, max(words.values()))
     check_k2_form(form, inventory.num_senones, str(out_dir))
-    sizes["k2"] = {"states": form.num_states, "arcs": len(form.arcs), "word_sequences": len(form.sequences)}
     clock.stop("k2 form")
+    k2_sizes = {"states": form.num_states, "arcs": len(form.arcs), "word_sequences": len(form.sequences)}
     with atomic_directory(out_dir) as folder:
         if not to_fst(hclg).write(str(folder / FST_NAME)):
             raise UserError(f"could not write {out_dir / FST_NAME}; is the disk full?")
@@ -93,7 +105,7 @@ def expand_and_write(
             "num_words": sum(not _is_marker(word) for word in words),
             "senones_hash": inventory.hash,
             "senones_in_graph": len(np.unique(form.arcs[form.arcs[:, 2] > 0, 2])),
-            "sizes": sizes,
+            "sizes": {**description.get("sizes", {}), "HCLG": hclg.describe(), "k2": k2_sizes},
             "seconds": clock.seconds,
         }
         write_json(folder / INFO_NAME, info)
@@ -146,7 +158,8 @@ def compose_hclg(
 
 
 def skip_epsilon_states(fst: FstArrays) -> FstArrays:
-    """Arcs into a state that only has one arc, reading and writing nothing, go straight on: most disambiguation arcs vanish so."""
+    """Arcs into a state that only has one arc, reading and writing nothing, go straight on: most disambiguation arcs vanish
+    so."""
     out = np.bincount(fst.source, minlength=fst.num_states)
     through = np.flatnonzero(
         (fst.ilabel == 0) & (fst.olabel == 0) & (out[fst.source] == 1) & ~np.isfinite(fst.final[fst.source])
@@ -176,8 +189,8 @@ def check_phones(table: dict[str, int], inventory: SenoneInventory, lang_dir: Pa
         only_lang = sorted(set(found) - set(inventory.topology.phones))
         only_senones = sorted(set(inventory.topology.phones) - set(found))
         raise UserError(
-            f"{lang_dir / 'phones.txt'} has {len(found)} phones, the senone inventory {len(inventory.topology.phones)}, and they must be"
-            f" the same with the same numbers (only in lang: {only_lang[:5]}, only in senones: {only_senones[:5]});"
+            f"{lang_dir / 'phones.txt'} has {len(found)} phones, the senone inventory {len(inventory.topology.phones)}, and they must"
+            f" be the same with the same numbers (only in lang: {only_lang[:5]}, only in senones: {only_senones[:5]});"
             " next: build the graph with the lang directory that the alignment was made with"
         )
 
@@ -194,7 +207,7 @@ def read_fst(path: str | Path) -> Any:
     return fst
 
 
-class _Clock:
+class Clock:
     """Seconds since the last stop, by name."""
 
     def __init__(self) -> None:
@@ -210,7 +223,8 @@ class _Clock:
 def _determinize(fst: Any, name: str, reason: str) -> None:
     import kaldifst
 
-    # In the log semiring, as Kaldi does, the weights move towards the start as probabilities would: the beam sees the language model early.
+    # In the log semiring, as Kaldi does, the weights move towards the start as probabilities would: the beam sees the language
+    # model early.
     if kaldifst.determinize_star(fst, _DELTA, _MAX_STATES, True):
         raise UserError(f"{name} cannot be determinised within {_MAX_STATES:,} states: {reason}")
     if fst.start < 0:

@@ -1,11 +1,12 @@
 """H: from context windows to HMM states, and the self-loops that go in last.
 
-Inside the build an input label stands for one HMM state in one context class: a (phone, HMM state, senone) triple. Senones alone would not
-do: all states of a tied silence share one, yet have different transitions, and position variants of a phone share senones, yet only their
-difference makes the graph determinisable. The triples become senones when the self-loops are added.
+Inside the build an input label stands for one HMM state in one context class: a (phone, HMM state, senone) triple. Senones
+alone would not do: all states of a tied silence share one, yet have different transitions, and position variants of a phone
+share senones, yet only their difference makes the graph determinisable. The triples become senones when the self-loops are
+added.
 
-As in Kaldi's reordered graphs, leaving an HMM state emits its label once and the self-loop follows at the state that the arc enters, so
-every state with a self-loop must be entered by arcs of one label only.
+As in Kaldi's reordered graphs, leaving an HMM state emits its label once and the self-loop follows at the state that the arc
+enters, so every state with a self-loop must be entered by arcs of one label only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class LabelClasses:
-    """What the internal labels mean: label ``i + 1`` is HMM state ``states[i]`` of phone ``phones[i]`` with senone ``senones[i]``.
+    """What the internal labels mean: label ``i + 1`` is HMM state ``states[i]`` of phone ``phones[i]`` with senone
+    ``senones[i]``.
 
     ``self_loop`` (K,) is that state's self-loop probability, 0 where it has none.
     """
@@ -43,8 +45,8 @@ class LabelClasses:
 class HTransducer:
     """H without self-loops, what its labels mean, and which context labels are the same HMM.
 
-    ``representative`` (number of context labels,) sends each context label to the one that stands for it in H: windows whose states
-    all share their senones differ for nobody after this point.
+    ``representative`` (number of context labels,) sends each context label to the one that stands for it in H: windows whose
+    states all share their senones differ for nobody after this point.
     """
 
     arrays: FstArrays
@@ -55,9 +57,9 @@ class HTransducer:
 def build_h(windows: Sequence[Sequence[int]], inventory: SenoneInventory, *, transition_scale: float = 1.0) -> HTransducer:
     """Expands H for the context windows that ``compose_context`` listed.
 
-    ``windows[i]`` is what context label ``i`` stands for: ``[]`` epsilon, ``[-d]`` disambiguation symbol d, ``[0]`` the symbol that the
-    context transducer inserts at the start, else the phones of the window. Output labels are context labels; the input labels above
-    ``len(classes)`` are disambiguation symbols. Transition weights leave the self-loop out:
+    ``windows[i]`` is what context label ``i`` stands for: ``[]`` epsilon, ``[-d]`` disambiguation symbol d, ``[0]`` the symbol
+    that the context transducer inserts at the start, else the phones of the window. Output labels are context labels; the
+    input labels above ``len(classes)`` are disambiguation symbols. Transition weights leave the self-loop out:
     -transition_scale * log(p / (1 - p_self)). Raises `UserError` for a topology whose state cannot be left.
     """
     topology = inventory.topology
@@ -106,7 +108,8 @@ def build_h(windows: Sequence[Sequence[int]], inventory: SenoneInventory, *, tra
 def _hmm_arcs(
     states: Sequence, labels: Sequence[int], context_label: int, first: int, scale: float
 ) -> list[tuple[int, int, int, int, float]]:
-    """Arcs of one HMM between H's loop state 0 and itself; HMM state j is H state ``first + j``; the output is on the first arc."""
+    """Arcs of one HMM between H's loop state 0 and itself; HMM state j is H state ``first + j``; the output is on the first
+    arc."""
     arcs = []
     for j, state in enumerate(states):
         leaving = 1.0 - _self_loop(state, j)
@@ -141,8 +144,9 @@ def _triple(window: Sequence[int], centre: int) -> tuple[int, int, int]:
 def add_self_loops(fst: FstArrays, classes: LabelClasses, self_loop_scale: float) -> FstArrays:
     """Adds the self-loops and turns internal labels into senone + 1 (disambiguation symbols must be gone: labels 0..K).
 
-    The state that class c's arcs enter gets a loop of cost -self_loop_scale * log(p) and all that leaves it (arcs and final weight) costs
-    -self_loop_scale * log(1 - p) more. A state that several classes, or epsilon, enter is reached through one extra state per class.
+    The state that class c's arcs enter gets a loop of cost -self_loop_scale * log(p) and all that leaves it (arcs and final
+    weight) costs -self_loop_scale * log(1 - p) more. A state that several classes, or epsilon, enter is reached through one
+    extra state per class.
     """
     pairs, inverse = np.unique(np.stack([fst.destination, fst.ilabel], 1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)

@@ -1,12 +1,13 @@
 """The k2 form of a graph: what is stored, what is checked, and how a `k2.Fsa` is made of it.
 
-In k2's dense intersection every arc consumes a frame, and an arc with label L reads column L: so labels are senone + 1, column 0 stays
-unused, no arc may have label 0, and arcs into the one final state carry -1.
+In k2's dense intersection every arc consumes a frame, and an arc with label L reads column L: so labels are senone + 1, column
+0 stays unused, no arc may have label 0, and arcs into the one final state carry -1.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from asr_distill.graph.epsilon import WordSequences, remove_input_epsilons, trim
 
 @dataclasses.dataclass(frozen=True)
 class K2Form:
-    """Arcs ``(A, 3)`` int32 (source, destination, label) sorted as k2 sorts them, scores ``(A,)`` float32 (log, higher is better),
-    aux ``(A,)`` int32: 0 no word, a word id, above ``num_words`` a sequence of words, -1 on arcs into the final state."""
+    """Arcs ``(A, 3)`` int32 (source, destination, label) sorted as k2 sorts them, scores ``(A,)`` float32 (log, higher is
+    better), aux ``(A,)`` int32: 0 no word, a word id, above ``num_words`` a sequence of words, -1 on arcs into the final
+    state."""
 
     arcs: np.ndarray
     scores: np.ndarray
@@ -39,7 +41,8 @@ class K2Form:
         return (aux,) if aux <= self.num_words else self.sequences[aux - self.num_words - 1]
 
     def all_states_final(self) -> K2Form:
-        """The same graph where a path may end in any state at no cost: what an utterance that reaches no final state is searched with."""
+        """The same graph where a path may end in any state at no cost: what an utterance that reaches no final state is
+        searched with."""
         final_state = self.num_states - 1
         inner = self.arcs[:, 2] != -1
         ends = np.stack([np.arange(final_state), np.full(final_state, final_state), np.full(final_state, -1)], 1).astype(
@@ -94,7 +97,7 @@ class K2Form:
             words, offsets = tensors["sequence_words"], tensors["sequence_offsets"]
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a readable k2 graph ({error}); run `asr-distill graph build` again") from None
-        sequences = tuple(tuple(int(w) for w in words[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True))
+        sequences = tuple(tuple(int(w) for w in words[a:b]) for a, b in itertools.pairwise(offsets))
         return K2Form(tensors["arcs"], tensors["scores"], tensors["aux"], num_words, sequences)
 
 
@@ -129,8 +132,8 @@ def _sorted(
 def check_k2_form(form: K2Form, num_senones: int, where: str = "graph") -> None:
     """Raises `UserError` naming the first arc that k2 must not see.
 
-    Refused: label 0 or an input epsilon, a senone that the model does not have, -1 elsewhere than into the final state, a score that is
-    NaN or infinite, a word number out of range, and states that lie on no path from start to end.
+    Refused: label 0 or an input epsilon, a senone that the model does not have, -1 elsewhere than into the final state, a
+    score that is NaN or infinite, a word number out of range, and states that lie on no path from start to end.
     """
     source, destination, label = form.arcs.T.astype(np.int64)
     final_state = form.num_states - 1
@@ -141,7 +144,8 @@ def check_k2_form(form: K2Form, num_senones: int, where: str = "graph") -> None:
             arc = int(np.flatnonzero(bad)[0])
             raise UserError(
                 f"{where}: arc {arc} ({source[arc]} -> {destination[arc]}, label {label[arc]}, words {int(form.aux[arc])},"
-                f" score {form.scores[arc]:.6g}): {what}; {int(bad.sum())} such arcs. Next: `asr-distill graph build` with this inventory"
+                f" score {form.scores[arc]:.6g}): {what}; {int(bad.sum())} such arcs."
+                " Next: `asr-distill graph build` with this inventory"
             )
 
     if not len(form.arcs):
@@ -165,5 +169,6 @@ def check_k2_form(form: K2Form, num_senones: int, where: str = "graph") -> None:
         lost = np.setdiff1d(np.arange(final_state), source)
         example = f", for example state {lost[0]}" if len(lost) else ""
         raise UserError(
-            f"{where}: {whole.num_states - kept.num_states} of {whole.num_states} states lie on no path from start to end{example}"
+            f"{where}: {whole.num_states - kept.num_states} of {whole.num_states} states lie on no path from start"
+            f" to end{example}"
         )

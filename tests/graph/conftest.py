@@ -52,7 +52,8 @@ def small_topology() -> Topology:
 
 
 def triphone_tree(topology: Topology) -> PhoneticTree:
-    """A asks whether silence or a boundary is on its left, B whether A is on its left or right; the tied silence asks nothing."""
+    """A asks whether silence or a boundary is on its left, B whether A is on its left or right; the tied silence asks
+    nothing."""
     questions = (frozenset({0, 1}), frozenset({2}))
     nodes = (
         Leaf(0),
@@ -85,7 +86,8 @@ def small_world(request: pytest.FixtureRequest, tmp_path: Path) -> SmallWorld:
 
 
 def write_lexicon(path: Path, phones: dict[str, int], words: dict[str, int]) -> None:
-    """L_disambig as Kaldi's make_lexicon_fst: 0 start, 1 between words, 2 before the silence that follows a word (#3 ends it)."""
+    """L_disambig as Kaldi's make_lexicon_fst: 0 start, 1 between words, 2 before the silence that follows a word (#3 ends
+    it)."""
     lines = [
         f"0 1 0 0 {HALF}",
         f"0 2 0 0 {HALF}",

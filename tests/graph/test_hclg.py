@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr_distill.base import UserError
-from asr_distill.graph import Graph, build_hclg, load_graph
+from asr_distill.graph import Graph, build_hclg
 from asr_distill.graph.arrays import FstArrays, from_fst
 
 Accepted = dict[tuple[tuple[int, ...], tuple[int, ...]], float]
@@ -19,7 +18,8 @@ TRANSITION_SCALE, SELF_LOOP_SCALE = 0.8, 0.3
 
 
 def phone_strings(world, longest: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...], float]]:
-    """(phones, words, cost) of all sentences of at most ``longest`` phones: G's paths x optional silence, straight from the tables."""
+    """(phones, words, cost) of all sentences of at most ``longest`` phones: G's paths x optional silence, straight from the
+    tables."""
     number = {name: i + 1 for i, name in enumerate(world.phones)}
 
     def walk(state: int, phones: tuple[int, ...], words: tuple[int, ...], cost: float):

@@ -1,0 +1,116 @@
+"""Search with k2: dense intersection with the graph, lattice, shortest path, n best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from asr_distill.base import missing_package
+from asr_distill.decoding.nbest import nbest_of_arcs
+from asr_distill.decoding.result import DecodeResult, Hypothesis, check_scores
+from asr_distill.graph import Graph
+
+
+class K2Decoder:
+    """Searches batches with `k2.intersect_dense_pruned`.
+
+    ``search_beam`` prunes during the search, ``output_beam`` the lattice; ``min_active`` and ``max_active`` bound the states
+    per frame. ``nbest`` above 1 asks for that many different word sequences. Raises `UserError` where k2 is not installed.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        search_beam: float = 20.0,
+        output_beam: float = 8.0,
+        min_active: int = 30,
+        max_active: int = 10000,
+        device: str | torch.device = "cpu",
+        nbest: int = 1,
+    ) -> None:
+        try:
+            import k2  # noqa: F401
+        except ImportError:
+            raise missing_package("k2", "searching with the k2 engine") from None
+        self.graph, self.device, self.nbest = graph, torch.device(device), nbest
+        self.search_beam, self.output_beam = search_beam, output_beam
+        self.min_active, self.max_active = min_active, max_active
+        graph.k2_fsa(self.device)
+
+    def decode(self, log_likelihoods: torch.Tensor, lengths: torch.Tensor) -> list[DecodeResult]:
+        """Searches ``(N, T, C)`` scores, already scaled by the acoustic scale, of ``(N,)`` frames; results in the same order.
+
+        An utterance whose paths end in no final state is searched again on the same graph with every state final, and marked.
+        Raises `UserError` as `check_scores` does.
+        """
+        scores, lengths = check_scores(log_likelihoods, lengths, self.graph.num_senones)
+        results = [DecodeResult.nothing()] * len(scores)
+        waiting = [i for i in range(len(scores)) if lengths[i] > 0]
+        for all_states_final in (False, True):
+            if waiting:
+                found = self._search(scores, lengths, waiting, all_states_final)
+                results = [found.get(i, result) for i, result in enumerate(results)]
+                waiting = [i for i in waiting if i not in found]
+        return results
+
+    def _search(self, scores: torch.Tensor, lengths: torch.Tensor, chosen: list[int], partial: bool) -> dict[int, DecodeResult]:
+        import k2
+
+        order = sorted(chosen, key=lambda i: -int(lengths[i]))
+        # k2's columns are labels: 0, which no arc of the graph has, then senone + 1.
+        nothing = torch.full((*scores.shape[:2], 1), -torch.inf)
+        columns = torch.cat((nothing, scores), 2)[order]
+        segments = torch.tensor([[row, 0, int(lengths[i])] for row, i in enumerate(order)], dtype=torch.int32)
+        dense = k2.DenseFsaVec(columns.to(self.device), segments)
+        lattice = k2.intersect_dense_pruned(
+            self.graph.k2_fsa(self.device, all_states_final=partial),
+            dense,
+            self.search_beam,
+            self.output_beam,
+            self.min_active,
+            self.max_active,
+        )
+        best = k2.shortest_path(lattice, use_double_scores=True)
+        totals = best.get_tot_scores(use_double_scores=True, log_semiring=False).tolist()
+        splits = _arc_splits(best)
+        labels, aux = best.labels.cpu().numpy(), best.aux_labels.cpu().numpy()
+        results = {}
+        for row, i in enumerate(order):
+            begin, end = splits[row], splits[row + 1]
+            if end == begin or not np.isfinite(totals[row]):
+                continue
+            nbest = self._nbest(lattice, row) if self.nbest > 1 else None
+            results[i] = self._result(labels[begin : end - 1], aux[begin : end - 1], totals[row], not partial, nbest)
+        return results
+
+    def _result(
+        self, labels: np.ndarray, aux: np.ndarray, score: float, final: bool, nbest: tuple[Hypothesis, ...] | None
+    ) -> DecodeResult:
+        written = [(word, int(frame)) for frame in np.flatnonzero(aux > 0) for word in self.graph.words_of(int(aux[frame]))]
+        ids = tuple(word for word, _ in written)
+        words = tuple(self.graph.words[word] for word in ids)
+        return DecodeResult(
+            words, ids, tuple(frame for _, frame in written), score, final, (labels - 1).astype(np.int32), nbest
+        )
+
+    def _nbest(self, lattice: Any, row: int) -> tuple[Hypothesis, ...]:
+        one = lattice[row]
+        table = one.arcs.values()[:, :2].cpu().tolist()
+        labels, aux = one.labels.cpu().tolist(), one.aux_labels.cpu().tolist()
+        scores = one.scores.cpu().tolist()
+        arcs, finals = [], {}
+        for (source, destination), label, words, score in zip(table, labels, aux, scores, strict=True):
+            if label == -1:
+                finals[destination] = 0.0
+            arcs.append((source, destination, self.graph.words_of(words), -score))
+        found = nbest_of_arcs(arcs, 0, finals, self.nbest)
+        return tuple(Hypothesis(tuple(self.graph.words[word] for word in words), -cost) for words, cost in found)
+
+
+def _arc_splits(fsas: Any) -> list[int]:
+    """Where the arcs of each FSA of an FsaVec begin, and where the last ends."""
+    shape = fsas.arcs.shape()
+    return shape.row_splits(2)[shape.row_splits(1).long()].tolist()
