@@ -72,7 +72,7 @@ def write_manifests(
     """
     options = options or AudioOptions()
     output = Path(output).resolve()
-    _check_output(output)
+    check_output(output)
     check_utterances(splits)
     problems: list[str] = []
     rates: Counter[int] = Counter()
@@ -148,7 +148,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file; name a folder")
     if output.is_dir() and any(output.iterdir()) and not (output / "corpus.json").is_file():
