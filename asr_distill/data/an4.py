@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from asr_distill.base import UserError
 from asr_distill.data.audio_files import find_audio
 from asr_distill.data.corpora import AudioOptions, Utterance, check_counts, check_utterances, write_manifests
-from asr_distill.data.download import download, unpack
+from asr_distill.data.download import fetch_corpus
 from asr_distill.data.speaker_choice import RULE, choose_speakers
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
@@ -73,21 +72,11 @@ def fetch_an4(folder: Path, sha256: str = SHA256) -> Path:
 
     Raises `UserError` where there is no network (saying where to put the archive) or the digest is another.
     """
-    corpus_dir = folder / "an4"
-    if corpus_dir.is_dir():
-        return corpus_dir
     try:
-        archive = download(URL, folder / Path(URL).name, sha256)
+        return fetch_corpus(URL, sha256, folder, "an4", expects="etc")
     except UserError as error:
-        raise UserError(
-            f"AN4 was not found (looked at --corpus-dir, AN4_DIR, ../shared/an4, {corpus_dir}) and {error}"
-        ) from None
-    unpacked = unpack(archive, folder / "an4-archive")
-    if not (unpacked / "an4" / "etc").is_dir():
-        raise UserError(f"{archive}: expected a folder an4/etc inside; see {unpacked}")
-    (unpacked / "an4").replace(corpus_dir)
-    shutil.rmtree(unpacked)
-    return corpus_dir
+        looked = f"--corpus-dir, AN4_DIR, ../shared/an4, {folder / 'an4'}"
+        raise UserError(f"AN4 was not found (looked at {looked}) and {error}") from None
 
 
 def read_part(corpus_dir: Path, part: str, allow_partial: bool = False) -> list[Utterance]:

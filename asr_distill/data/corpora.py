@@ -89,11 +89,16 @@ def write_manifests(
             _log.info("%d recordings at %d Hz were resampled to %d Hz", number, rate, options.sampling_rate)
         for name, text in (texts or {}).items():
             write_text(folder / name, text)
+        missing = words_not_in_lexicon(texts["lexicon.txt"], splits) if texts and "lexicon.txt" in texts else {}
+        if missing:
+            named = [f"{word} ({number})" for word, number in missing.items()]
+            _log.warning("%d words of the transcripts are not in the lexicon: %s", len(missing), _some(named))
         description = {
             **corpus,
             "sampling_rate": options.sampling_rate,
             "counts": counts,
             "resampled_recordings": {str(rate): number for rate, number in sorted(rates.items())},
+            "words_not_in_lexicon": missing,
             "left_out": problems,
         }
         write_json(folder / "corpus.json", description)
@@ -131,6 +136,13 @@ def check_utterances(splits: Mapping[str, Sequence[Utterance]]) -> None:
                     f"{len(both)} speakers are in both {first} and {second}: {_some(both)};"
                     " a speaker may be in one part only, or the figures mean nothing"
                 )
+
+
+def words_not_in_lexicon(lexicon: str, splits: Mapping[str, Sequence[Utterance]]) -> dict[str, int]:
+    """Words of the transcripts that the text of a lexicon.txt does not have, with counts, the most frequent first."""
+    known = {line.split(maxsplit=1)[0] for line in lexicon.splitlines() if line.strip()}
+    words = Counter(word for utterances in splits.values() for row in utterances for word in row.text.split())
+    return {word: number for word, number in sorted(words.items(), key=lambda item: (-item[1], item[0])) if word not in known}
 
 
 def check_counts(what: str, expected: Mapping[str, int], found: Mapping[str, int], allow_partial: bool) -> None:

@@ -53,6 +53,23 @@ def download(url: str, path: Path, sha256: str, *, timeout: float = 30.0, attemp
     return path
 
 
+def fetch_corpus(url: str, sha256: str, folder: Path, name: str, expects: str) -> Path:
+    """Downloads and unpacks a corpus to ``folder/name`` unless it is there; returns that folder.
+
+    The archive must hold a folder ``name`` with ``expects`` in it. Raises `UserError` like `download` and `unpack`.
+    """
+    corpus_dir = folder / name
+    if corpus_dir.is_dir():
+        return corpus_dir
+    archive = download(url, folder / PurePosixPath(url).name, sha256)
+    unpacked = unpack(archive, folder / f"{name}-archive")
+    if not (unpacked / name / expects).exists():
+        raise UserError(f"{archive}: expected {name}/{expects} inside; see {unpacked}")
+    (unpacked / name).replace(corpus_dir)
+    shutil.rmtree(unpacked)
+    return corpus_dir
+
+
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpacks a tar archive (any compression tarfile knows) to ``folder``, which appears whole or not at all.
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from asr_distill.base import UserError
 from asr_distill.data.corpora import AudioOptions, Utterance, check_counts, write_manifests
-from asr_distill.data.download import download, unpack
+from asr_distill.data.download import fetch_corpus
 from asr_distill.data.kaldi_directory import read_kaldi_directory, read_lexicon
 from asr_distill.data.speaker_choice import RULE, choose_speakers
 
@@ -79,22 +79,16 @@ def fetch_speechocean762(folder: Path, sha256: str | None) -> Path:
 
     The archive's publisher gives no digest, so the caller has to: without ``sha256`` nothing is downloaded.
     """
-    corpus_dir = folder / "speechocean762"
-    if corpus_dir.is_dir():
-        return corpus_dir
     if sha256 is None:
+        corpus_dir = folder / "speechocean762"
+        if corpus_dir.is_dir():
+            return corpus_dir
         raise UserError(
             "speechocean762 was not found (looked at --corpus-dir, SPEECHOCEAN762_DIR, ../shared/speechocean762,"
             f" {corpus_dir}). Next: get {URL} (520 MB; its publisher names no digest), unpack it and pass --corpus-dir;"
             " or pass --sha256 DIGEST, and it is downloaded and checked against that"
         )
-    archive = download(URL, folder / Path(URL).name, sha256)
-    unpacked = unpack(archive, folder / "speechocean762-archive")
-    if not (unpacked / "speechocean762" / "train").is_dir():
-        raise UserError(f"{archive}: expected a folder speechocean762/train inside; see {unpacked}")
-    (unpacked / "speechocean762").replace(corpus_dir)
-    unpacked.rmdir()
-    return corpus_dir
+    return fetch_corpus(URL, sha256, folder, "speechocean762", expects="train")
 
 
 def _group(row: Utterance) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import ctypes
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,9 +78,9 @@ class Synthesiser:
             raise UserError(f"espeak-ng made no sound for {text!r} with {voice.name}")
         return np.concatenate(self._pieces).astype(np.float32) / 32768
 
-    def _receive(self, samples: object, count: int, events: object) -> int:
+    def _receive(self, samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
-            self._pieces.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())  # type: ignore[call-overload]
+            self._pieces.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
         return 0
 
     def _choose(self, voice: Voice) -> None:
