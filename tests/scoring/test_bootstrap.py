@@ -1,0 +1,193 @@
+"""Intervals and comparisons: constant data, cases with a known answer, the normal approximation, and what is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr_distill.base import UserError
+from asr_distill.scoring import (
+    Utterance,
+    bootstrap_interval,
+    gain_transferred,
+    metric_counts,
+    paired_comparison,
+)
+
+
+def make(correct: Sequence[int], frames: int = 100, speakers: int = 5) -> list[Utterance]:
+    """Utterances u000... of equal length with so many correct frames and no word errors."""
+    return [
+        Utterance(f"u{number:03}", ("a",), ("a",), speaker=f"s{number % speakers}", frames=frames, correct_frames=count)
+        for number, count in enumerate(correct)
+    ]
+
+
+def words(errors: Sequence[int], length: int = 3) -> list[Utterance]:
+    """Utterances of `length` words, the first `errors` of each substituted."""
+    reference = tuple("abcdefghij"[:length])
+    return [Utterance(f"u{n:03}", reference, ("X",) * e + reference[e:], speaker=f"s{n % 4}") for n, e in enumerate(errors)]
+
+
+@pytest.mark.parametrize("unit", ["utterance", "speaker"])
+def test_constant_data_have_no_width(unit: str) -> None:
+    counts = metric_counts("wer", [words([1] * 40)])
+    interval = bootstrap_interval(counts, unit)
+    assert interval.value == pytest.approx(100 / 3)
+    assert interval.ci95 is not None
+    assert interval.ci95[0] == interval.ci95[1] == interval.value
+    assert interval.units == (40 if unit == "utterance" else 4)
+
+
+def test_the_interval_of_equal_lengths_is_that_of_a_mean() -> None:
+    correct = np.random.default_rng(1).integers(20, 90, size=400)
+    interval = bootstrap_interval(metric_counts("frame_accuracy", [make(correct)]))
+    expected = 1.96 * correct.std() / np.sqrt(len(correct))
+    assert interval.ci95 is not None
+    assert interval.value == pytest.approx(correct.mean())
+    assert interval.value - interval.ci95[0] == pytest.approx(expected, rel=0.06)
+    assert interval.ci95[1] - interval.value == pytest.approx(expected, rel=0.06)
+    assert interval.standard_error == pytest.approx(expected / 1.96, rel=0.05)
+
+
+def test_speakers_that_differ_widen_the_interval() -> None:
+    correct = [20 if number % 5 == 0 else 80 for number in range(200)]
+    counts = metric_counts("frame_accuracy", [make(correct)])
+    over_utterances, over_speakers = bootstrap_interval(counts), bootstrap_interval(counts, "speaker")
+    assert over_utterances.value == over_speakers.value == 68.0
+    assert over_utterances.ci95 is not None
+    assert over_speakers.ci95 is not None
+    widths = [high - low for low, high in (over_utterances.ci95, over_speakers.ci95)]
+    assert widths[1] > 4 * widths[0]
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    counts = metric_counts("frame_accuracy", [make(list(range(50)))])
+    assert bootstrap_interval(counts, seed=3) == bootstrap_interval(counts, seed=3)
+    assert bootstrap_interval(counts, seed=3).ci95 != bootstrap_interval(counts, seed=4).ci95
+
+
+def test_ten_thousand_samples_take_well_under_a_second() -> None:
+    counts = metric_counts("frame_accuracy", [make(np.random.default_rng(0).integers(0, 100, 1000))])
+    start = time.process_time()
+    bootstrap_interval(counts)
+    assert time.process_time() - start < 1.0
+
+
+def test_nothing_to_divide_by_is_none_and_never_nan() -> None:
+    interval = bootstrap_interval(metric_counts("wer", [[Utterance("u", (), ("a",))]]))
+    assert interval.value is None
+    assert interval.ci95 is None
+
+
+def test_an_empty_reference_beside_others_counts_its_insertions() -> None:
+    utterances = [Utterance("u1", (), ("a", "b")), Utterance("u2", ("a", "b"), ("a", "b"))]
+    assert metric_counts("wer", [utterances]).value == 100.0
+    assert bootstrap_interval(metric_counts("wer", [utterances])).ci95 is not None
+
+
+def test_a_system_against_itself_is_a_draw() -> None:
+    counts = metric_counts("wer", [words([0, 1, 2, 3] * 5)])
+    result = paired_comparison(counts, counts)
+    assert (result.difference, result.ci95, result.p_improvement) == (0.0, (0.0, 0.0), 0.5)
+
+
+def test_one_differing_utterance_has_the_probability_of_its_being_drawn() -> None:
+    # b errs once, in one of 10 utterances: a is better where that one is drawn (1 - 0.9^10), else it is a draw.
+    a, b = metric_counts("wer", [words([0] * 10)]), metric_counts("wer", [words([1] + [0] * 9)])
+    drawn = 1 - 0.9**10
+    result = paired_comparison(a, b)
+    assert result.difference == pytest.approx(-100 / 30)
+    assert result.p_improvement == pytest.approx(drawn + (1 - drawn) / 2, abs=0.01)
+    assert result.ci95 is not None
+    assert result.ci95[1] == 0.0
+    reverse = paired_comparison(b, a)
+    assert reverse.difference == -result.difference
+    assert reverse.p_improvement == pytest.approx(1 - result.p_improvement)
+
+
+def test_pairing_sees_what_two_separate_intervals_do_not() -> None:
+    correct = np.random.default_rng(2).integers(10, 90, size=60)
+    a, b = metric_counts("frame_accuracy", [make(correct + 1)]), metric_counts("frame_accuracy", [make(correct)])
+    result = paired_comparison(a, b, "speaker")
+    assert result.p_improvement == 1.0
+    assert result.difference == pytest.approx(1.0)
+    assert result.ci95 == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_seeds_that_scatter_widen_a_comparison() -> None:
+    steady = metric_counts("frame_accuracy", [make([50] * 40)] * 4)
+    scattered = metric_counts("frame_accuracy", [make([level] * 40) for level in (46, 49, 52, 55)])
+    result = paired_comparison(scattered, steady, "speaker")
+    assert result.difference == pytest.approx(0.5)
+    assert result.ci95 is not None
+    # The mean of 4 draws out of 46, 49, 52, 55 has a standard deviation of 3.354 / 2; the units add nothing here.
+    assert result.ci95[1] - result.ci95[0] == pytest.approx(3.92 * 3.354 / 2, rel=0.15)
+    assert (result.seeds_a, result.seeds_b) == (4, 4)
+    assert scattered.values == [46, 49, 52, 55]
+
+
+def test_what_a_student_keeps_of_the_gain() -> None:
+    base = np.random.default_rng(5).integers(20, 60, size=100)
+    baseline, ensemble, distilled = (metric_counts("frame_accuracy", [make(base + more)]) for more in (0, 10, 8))
+    gain = gain_transferred(baseline, ensemble, distilled)
+    assert gain.share == pytest.approx(0.8)
+    assert gain.ci95 == (pytest.approx(0.8), pytest.approx(0.8))
+    assert gain.counts
+    assert gain.p_distilled_beats_baseline == 1.0
+
+
+def test_a_gain_that_may_be_none_does_not_count() -> None:
+    generator = np.random.default_rng(6)
+    baseline, ensemble, distilled = (
+        metric_counts("frame_accuracy", [make(generator.integers(20, 60, size=50))]) for _ in range(3)
+    )
+    assert not gain_transferred(baseline, ensemble, distilled).counts
+    assert gain_transferred(baseline, baseline, distilled).share is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(50, 80)), min_size=1, max_size=30), st.integers(0, 99))
+def test_intervals_hold_their_figure_and_stay_within_the_extremes(counts: list[tuple[int, int]], seed: int) -> None:
+    utterances = [
+        Utterance(f"u{n}", ("a",), ("a",), speaker=f"s{n % 3}", frames=frames, correct_frames=correct)
+        for n, (correct, frames) in enumerate(counts)
+    ]
+    rates = [100 * correct / frames for correct, frames in counts]
+    for unit in ("utterance", "speaker"):
+        interval = bootstrap_interval(metric_counts("frame_accuracy", [utterances]), unit, samples=300, seed=seed)
+        assert interval.ci95 is not None
+        assert min(rates) - 1e-9 <= interval.ci95[0] <= interval.ci95[1] <= max(rates) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda b: b[1:], "u000"),
+        (lambda b: [*b, Utterance("extra", ("a",), ("a",), speaker="s0", frames=1, correct_frames=1)], "extra"),
+        (lambda b: [Utterance("u000", ("z",), ("a",), speaker="s0", frames=100, correct_frames=1), *b[1:]], "u000"),
+        (lambda b: [Utterance("u000", ("a",), ("a",), speaker="s0", frames=101, correct_frames=1), *b[1:]], "u000"),
+    ],
+    ids=["missing", "extra", "other text", "other frames"],
+)
+def test_sets_that_differ_are_refused_by_id(change, named) -> None:  # type: ignore[no-untyped-def]
+    a = make([50] * 10)
+    with pytest.raises(UserError, match=named):
+        paired_comparison(metric_counts("frame_accuracy", [a]), metric_counts("frame_accuracy", [change(a)]))
+    with pytest.raises(UserError, match=named):
+        metric_counts("frame_accuracy", [a, change(a)])
+
+
+def test_an_unknown_speaker_is_named() -> None:
+    with pytest.raises(UserError, match="lonely"):
+        bootstrap_interval(metric_counts("wer", [[Utterance("lonely", ("a",), ("a",))]]), "speaker")
+
+
+def test_an_unknown_metric_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="frame_accuracy"):
+        metric_counts("cer", [[Utterance("u", ("a",), ("a",))]])
