@@ -1,7 +1,7 @@
 """Networks from inputs to logits, by name and strict configuration, and their weights on disk without pickle.
 
-Comes in: ``{"name": "senone_dnn", "layers": 8, ...}`` and a generator, or a model directory; goes out: a `torch.nn.Module` that maps
-``(N, input_dim)`` inputs to ``(N, num_senones)`` logits. Open ``senone_dnn.py`` first, then ``registry.py``.
+Comes in: ``{"name": "senone_dnn", "layers": 8, ...}`` and a generator, or a model directory; goes out: a `torch.nn.Module`
+that maps ``(N, input_dim)`` inputs to ``(N, num_senones)`` logits. Open ``senone_dnn.py`` first, then ``registry.py``.
 """
 
 from asr_distill.models.checkpoint import load_network, load_tensors, save_network, save_tensors

@@ -24,7 +24,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Reads what `save_tensors` wrote, to the CPU. Raises `UserError` where the file is missing, cut short or of another kind."""
+    """Reads what `save_tensors` wrote, to the CPU. Raises `UserError` where the file is missing, damaged or foreign."""
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; train the model first, or name the directory that holds it")
     try:

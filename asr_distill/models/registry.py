@@ -1,7 +1,7 @@
 """Networks by name, so that a configuration file or a ``config.json`` can build one and a new kind needs one decorator.
 
-    @register_network("my_net", MyConfig)   # a dataclass with num_senones and input_dim among its fields
-    def build(config, generator): return MyNet(...)
+@register_network("my_net", MyConfig)   # a dataclass with num_senones and input_dim among its fields
+def build(config, generator): return MyNet(...)
 """
 
 from __future__ import annotations

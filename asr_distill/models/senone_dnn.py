@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class SenoneDnn(nn.Module):
         sizes = [input_dim] + [width] * layers
         self.input_dropout = ByteDropout(input_dropout)
         self.hidden = nn.ModuleList(
-            skip_init(nn.Linear, inputs, outputs, device=device) for inputs, outputs in zip(sizes, sizes[1:], strict=False)
+            skip_init(nn.Linear, inputs, outputs, device=device) for inputs, outputs in itertools.pairwise(sizes)
         )
         self.dropout = ByteDropout(dropout)
         self.output = skip_init(nn.Linear, sizes[-1], num_senones, device=device)

@@ -5,10 +5,19 @@ goes out: a model directory, with a log, that a kill can interrupt at any moment
 ``loop.py`` first: it fits on a page.
 """
 
-from asr_distill.training.configuration import TrainingConfig
+from asr_distill.training.configuration import TrainingConfig, load_training_config
 from asr_distill.training.evaluation import evaluate
 from asr_distill.training.examples import Examples, FrameExamples
 from asr_distill.training.loop import train_model
 from asr_distill.training.objectives import HardLabels, Objective
 
-__all__ = ["Examples", "FrameExamples", "HardLabels", "Objective", "TrainingConfig", "evaluate", "train_model"]
+__all__ = [
+    "Examples",
+    "FrameExamples",
+    "HardLabels",
+    "Objective",
+    "TrainingConfig",
+    "evaluate",
+    "load_training_config",
+    "train_model",
+]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from asr_distill.features import SpecAugmentConfig
+import yaml
+
+from asr_distill.base import UserError, from_mapping, load_config, to_mapping
+from asr_distill.features import ContextWindow, SpecAugmentConfig
 
 
 @dataclass(frozen=True)
@@ -14,6 +19,7 @@ class TrainingConfig:
 
     network: ``name`` and options of a registered network, for example ``{name: senone_dnn, layers: 4, width: 512,
       dropout: 0.2}``; the number of senones and of inputs come from the data.
+    window: frames to the ``left`` and ``right`` of the one that is classified.
     optimizer: ``sgd`` (with momentum, nesterov), ``adam`` or ``adamw``. beta1, beta2: theirs.
     learning_rate: at its highest. weight_decay: on weights with two or more dimensions, not on biases.
     schedule: ``constant``; ``cosine`` from the learning rate to ``final_rate_ratio`` of it at the last step; ``newbob`` halves
@@ -32,6 +38,7 @@ class TrainingConfig:
     """
 
     network: dict[str, Any] = field(default_factory=lambda: {"name": "senone_dnn"})
+    window: ContextWindow = field(default_factory=ContextWindow)
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
     momentum: float = 0.9
@@ -59,11 +66,15 @@ class TrainingConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        above = {"learning_rate": self.learning_rate, "epochs": self.epochs, "batch_size": self.batch_size}
+        above: dict[str, float | None] = {
+            "learning_rate": self.learning_rate,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+        }
         above |= {"max_norm": self.max_norm, "clip_norm": self.clip_norm, "patience": self.patience, "threads": self.threads}
-        for name, value in above.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}, expected a number above 0")
+        for name, limit in above.items():
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} is {limit}, expected a number above 0")
         at_least = {"weight_decay": self.weight_decay, "warmup_epochs": self.warmup_epochs, "seed": self.seed}
         at_least |= {"checkpoint_minutes": self.checkpoint_minutes, "newbob_threshold": self.newbob_threshold}
         for name, value in at_least.items():
@@ -77,3 +88,31 @@ class TrainingConfig:
             raise ValueError(f"final_rate_ratio is {self.final_rate_ratio}, expected a share of the learning rate, 0 to 1")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
             raise ValueError("nesterov needs the optimizer sgd with a momentum above 0")
+
+
+def load_training_config(path: str | Path | None, settings: Sequence[str] = ()) -> TrainingConfig:
+    """The configuration of a YAML file (all defaults where there is none) with settings like ``network.width=512`` on top.
+
+    A setting's value is read as YAML. Raises `UserError` on unknown keys, listing the valid ones, and on settings without ``=``.
+    """
+    values = to_mapping(load_config(TrainingConfig, path) if path is not None else TrainingConfig())
+    for setting in settings:
+        keys, equals, text = setting.partition("=")
+        if not equals or not keys:
+            raise UserError(f"setting {setting!r}: expected KEY=VALUE, such as learning_rate=0.01 or network.width=512")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"setting {setting!r}: the value is not YAML: {error}") from None
+        inner, *outer = reversed(keys.split("."))
+        target = values
+        for key in reversed(outer):
+            if target.get(key) is None:
+                target[key] = {}
+            target = target[key]
+            if not isinstance(target, dict):
+                raise UserError(f"setting {setting!r}: {key} has no keys of its own")
+        target[inner] = value
+    return from_mapping(
+        TrainingConfig, values, f"{path or 'configuration'} with {' '.join(settings)}" if settings else str(path)
+    )

@@ -36,9 +36,7 @@ def evaluate(
             logits = network(batch["inputs"])
         labels = batch["labels"]
         labelled = labels >= 0
-        loss = functional.cross_entropy(
-            logits.float(), torch.where(labelled, labels, -100), ignore_index=-100, reduction="sum"
-        )
+        loss = functional.cross_entropy(logits.float(), torch.where(labelled, labels, -100), ignore_index=-100, reduction="sum")
         sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels).sum().double(), labelled.sum().double()])
     loss_sum, correct, frames = sums.tolist()
     nan = float("nan")

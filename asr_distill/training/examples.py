@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from asr_distill.base import UserError, hash_of_object
+from asr_distill.data import FrameSampler, FrameStore, WindowGatherer
 from asr_distill.features import ContextWindow, SpecAugment, SpecAugmentConfig
-
-if TYPE_CHECKING:
-    from asr_distill.data import FrameStore
 
 
 class Examples(Protocol):
@@ -24,11 +21,11 @@ class Examples(Protocol):
     input_dim: int
 
     def order(self, batch_size: int, seed: int, epoch: int, start_step: int) -> Iterator[torch.Tensor]:
-        """The batches of one epoch as ``(N,)`` int64 indices, from batch ``start_step`` on: the same for the same seed."""
+        """The batches of one epoch, ``(N,)`` int64 example numbers, from ``start_step`` on: the same for the same seed."""
         ...
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """``inputs`` (N, input_dim) float, ``labels`` (N,) int64 (-1 where none) and ``frame_indices`` (N,) int64, on the device.
+        """``inputs`` (N, input_dim) float, ``labels`` and ``frame_indices`` (N,) int64, on the device; no label is negative.
 
         With a generator the inputs may be perturbed by what is drawn from it; without one they are as they are.
         """
@@ -40,11 +37,12 @@ class Examples(Protocol):
 
 
 class FrameExamples:
-    """Every frame of a frame store is an example; its input is the window around it, its label the aligned senone.
+    """Frames of a frame store; an example's input is the window around its frame, its label the aligned senone.
 
-    store: an open `FrameStore`; num_senones: of the inventory, for the store's labels to be checked against.
-    spec_augment: masks for training; they are drawn only where `batch` gets a generator.
-    Raises `UserError` where a label is outside the inventory or the store is empty.
+    store: an open `FrameStore`. num_senones: of the inventory, for the store's labels to be checked against.
+    spec_augment: masks on the windows, drawn only where `batch` gets a generator.
+    frames: ``(M,)`` indices of the frames that are examples; all of the store where it is None.
+    Raises `UserError` where a label is outside the inventory, or there is no frame.
     """
 
     def __init__(
@@ -53,50 +51,43 @@ class FrameExamples:
         num_senones: int,
         window: ContextWindow | None = None,
         device: str | torch.device = "cpu",
+        *,
         spec_augment: SpecAugmentConfig | None = None,
+        frames: np.ndarray | None = None,
     ) -> None:
-        from asr_distill.data import WindowGatherer
-
-        self.store, self.window, self.device = store, window or ContextWindow(), torch.device(device)
-        num_bins = store.features.shape[1]
-        self.num_examples = len(store.labels)
-        self.num_classes = num_senones
-        self.input_dim = self.window.width * num_bins
+        self.store, self.window = store, window or ContextWindow()
+        self.num_classes, self.input_dim = num_senones, self.window.width * store.dim
+        self.num_examples = store.num_frames if frames is None else len(frames)
         if self.num_examples == 0:
-            raise UserError("the frame store holds no frames; write it again from cuts that have features")
-        self._labels = torch.tensor(store.labels, dtype=torch.int64)
-        largest = int(self._labels.max())
+            raise UserError(f"{store.path} has no frame to train on; label its cuts and run `asr-distill frames` again")
+        largest = int(store.labels.max())
         if largest >= num_senones:
             raise UserError(
-                f"the frame store has the label {largest}, but the senone inventory ends at {num_senones - 1};"
-                " label the cuts with the inventory in use and write the store again"
+                f"{store.path} has the label {largest}, but the senone inventory ends at {num_senones - 1};"
+                " label the cuts with the inventory in use and write the store again with `asr-distill frames`"
             )
-        self._digest = hash_of_object([self.num_examples, hashlib.sha256(np.ascontiguousarray(store.labels, dtype=np.int32).tobytes()).hexdigest(), len(store.cut_ids)])
-        self._labels = self._labels.to(self.device)
-        self._gatherer = WindowGatherer(store, left=self.window.left, right=self.window.right, device=self.device)
-        self._augment = SpecAugment(spec_augment, num_bins) if spec_augment else None
+        self._frames = None if frames is None else torch.from_numpy(np.asarray(frames, dtype=np.int64))
+        self._gatherer = WindowGatherer(store, self.window.left, self.window.right, device)
+        self._augment = SpecAugment(spec_augment, store.dim) if spec_augment else None
 
     def order(self, batch_size: int, seed: int, epoch: int, start_step: int) -> Iterator[torch.Tensor]:
-        """Frames of the whole corpus, shuffled; see `FrameSampler`."""
-        from asr_distill.data import FrameSampler
-
-        sampler = FrameSampler(self.num_examples, batch_size, seed=seed, epoch=epoch)
-        return sampler.batches(start_step)
+        """Shuffled over the whole corpus; see `FrameSampler`."""
+        return iter(FrameSampler(self.num_examples, batch_size, seed, epoch, start_step=start_step))
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """Windows ``(N, input_dim)`` float32, labels and indices of the given frames, on the device."""
-        indices = indices.to(self.device)
-        inputs = self._gatherer.gather(indices)
+        """Windows ``(N, input_dim)`` float32, labels (-100 where none) and indices into the store, on the device."""
+        batch = self._gatherer.batch(indices if self._frames is None else self._frames[indices])
         if self._augment is not None and generator is not None:
-            inputs = self._augment(inputs, generator)
-        return {"inputs": inputs, "labels": self._labels[indices], "frame_indices": indices}
+            batch["inputs"] = self._augment(batch["inputs"], generator)
+        return batch
 
     def describe(self) -> dict[str, Any]:
-        """Counts, the window, and a hash over labels and size."""
+        """Counts, the window, and hashes over the store, its senones and the choice of frames."""
         return {
             "frames": self.num_examples,
-            "cuts": len(self.store.cut_ids),
+            "cuts": self.store.num_cuts,
             "window": [self.window.left, self.window.right],
-            "labels_hash": self._digest,
-            "senones_hash": self.store.meta.get("senones_hash"),
+            "store_hash": self.store.hash,
+            "senones_hash": self.store.senones_hash,
+            "chosen_hash": None if self._frames is None else hash_of_object(self._frames.tolist()),
         }

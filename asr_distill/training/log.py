@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,20 +32,22 @@ _log = logging.getLogger("asr_distill")
 class TrainingLog:
     """Writes ``log.csv`` (losses in nats per frame, accuracies in per cent) and, where it is installed, ``tensorboard/``."""
 
-    def __init__(self, out_dir: Path, name: str, tensorboard: bool) -> None:
+    def __init__(self, out_dir: Path, name: str, tensorboard: bool, history: list[dict[str, Any]]) -> None:
         self.out_dir, self.name = out_dir, name
         self._writer: Any = None
         if tensorboard:
             try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                _log.info("%s: no TensorBoard files, as the package tensorboard is not installed", name)
-            else:
-                self._writer = SummaryWriter(str(out_dir / "tensorboard"))
+                from tensorboard.summary import Writer
+            except ImportError as error:
+                _log.info("%s: no TensorBoard files (%s); pip install tensorboard for them", name, error)
+                return
+            # A resumed run writes its events anew: those of work that was lost would stand beside their repetition.
+            shutil.rmtree(out_dir / "tensorboard", ignore_errors=True)
+            self._writer = Writer(str(out_dir / "tensorboard"))
+            for row in history:
+                self._events(row)
 
-    def bar(
-        self, batches: Iterator[torch.Tensor], epoch: int, epochs: int, done: int, total: int
-    ) -> Iterator[torch.Tensor]:
+    def bar(self, batches: Iterator[torch.Tensor], epoch: int, epochs: int, done: int, total: int) -> Iterator[torch.Tensor]:
         """Yields the batches behind a bar in frames, with frames/s and the time left; quiet where there is no terminal."""
         with tqdm(
             desc=f"{self.name} epoch {epoch + 1}/{epochs}",
@@ -73,12 +76,15 @@ class TrainingLog:
             table.writeheader()
             table.writerows(history)
         if self._writer is not None:
-            for column in COLUMNS[2:]:
-                if row[column] is not None:
-                    self._writer.add_scalar(column, row[column], row["epoch"])
+            self._events(row)
             self._writer.flush()
 
     def close(self) -> None:
         """Closes the TensorBoard file."""
         if self._writer is not None:
             self._writer.close()
+
+    def _events(self, row: dict[str, Any]) -> None:
+        for column in COLUMNS[2:]:
+            if row[column] is not None:
+                self._writer.add_scalar(column, row[column], row["epoch"])

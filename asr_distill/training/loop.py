@@ -65,7 +65,7 @@ def train_model(
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
         state.restore()
-        log = TrainingLog(out_dir, f"{out_dir.parent.name}/{out_dir.name}", config.tensorboard)
+        log = TrainingLog(out_dir, f"{out_dir.parent.name}/{out_dir.name}", config.tensorboard, state.progress.history)
         steps_per_epoch = math.ceil(train.num_examples / config.batch_size)
         progress = state.progress
         while progress.epoch < config.epochs and (config.patience is None or progress.stale_epochs < config.patience):

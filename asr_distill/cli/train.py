@@ -1,0 +1,157 @@
+"""``asr-distill train``: one senone network per seed, each in a bundle of its own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = (
+    "asr-distill train --config recipes/conf/cpu.yaml --train frames/train --dev frames/dev --inventory senones/senones.json"
+    " --priors senones/priors.json --output models/baseline --seeds 0-3"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("--config", type=Path, metavar="YAML", help="training configuration (default: every option's default)")
+    parser.add_argument(
+        *("--set", "-s"),
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one option over the configuration, such as learning_rate=0.01 or network.width=512; may be repeated",
+    )
+    parser.add_argument("--train", type=Path, required=True, metavar="STORE", help="frame store to train on")
+    parser.add_argument("--dev", type=Path, metavar="STORE", help="frame store that decides the best epoch and early stopping")
+    parser.add_argument("--inventory", type=Path, required=True, metavar="JSON", help="senones.json of the labels")
+    parser.add_argument("--priors", type=Path, required=True, metavar="JSON", help="priors.json of the same senones")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="gets seed0/, seed1/, ...: one bundle each")
+    parser.add_argument(
+        *("--seeds", "--seed"), default=None, metavar="LIST", help="such as 0 or 0-9 or 0,3,5-7 (default: the configuration's)"
+    )
+    parser.add_argument("--initial-model", type=Path, metavar="DIR", help="start from these weights instead of fresh ones")
+    parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="seeds trained at a time, each in a process")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains every seed that is not trained yet, and prints what each reached."""
+    from asr_distill.base import UserError
+    from asr_distill.cli.main import emit
+    from asr_distill.training import load_training_config
+
+    settings = [*args.set]
+    for name in ("threads", "device"):
+        if getattr(args, name) is not None:
+            settings.append(f"{name}={getattr(args, name)}")
+    config = load_training_config(args.config, settings)
+    seeds = parse_seeds(args.seeds) if args.seeds is not None else [config.seed]
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: expected 1 or more")
+    rows = _in_processes(args, seeds) if min(args.jobs, len(seeds)) > 1 else [_train(args, settings, seed) for seed in seeds]
+    emit(args, {"output": str(args.output), "models": rows}, _table(rows, args.output))
+    return 0
+
+
+def _table(rows: list[dict[str, Any]], output: Path) -> str:
+    """Per seed: epochs trained and kept, frame accuracies in per cent, dev cross-entropy in nats, seconds."""
+
+    def cell(value: float | None, pattern: str) -> str:
+        return "-" if value is None else format(value, pattern)
+
+    heads = ("seed", "epochs", "kept", "train acc", "dev acc", "dev loss", "seconds")
+    names = ("seed", "epochs", "kept_epoch", "train_accuracy", "dev_accuracy", "dev_loss", "seconds")
+    patterns = ("d", "d", "d", ".2f", ".2f", ".4f", ".1f")
+    lines = ["  ".join(f"{head:>9}" for head in heads)]
+    for row in rows:
+        lines.append("  ".join(f"{cell(row[name], pattern):>9}" for name, pattern in zip(names, patterns, strict=True)))
+    return "\n".join([*lines, f"{rows[0]['parameters']:,} parameters each; bundles in {output}"])
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``0``, ``0-3``, ``0,2,5-7`` to numbers in order, without repeats."""
+    from asr_distill.base import UserError
+
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise UserError(f"--seeds {text}: expected whole numbers and ranges, such as 0 or 0-9 or 0,3,5-7")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str, Any]:
+    """One seed; returns at once where it is trained already."""
+    from asr_distill.base import UserError
+    from asr_distill.data import FrameStore
+    from asr_distill.features import config_difference
+    from asr_distill.senones import SenoneInventory, check_same
+    from asr_distill.student import write_bundle_files
+    from asr_distill.training import FrameExamples, load_training_config, train_model
+    from asr_distill.training.precision import choose_device
+
+    config = load_training_config(args.config, [*settings, f"seed={seed}"])
+    device = choose_device(config.device)
+    inventory = SenoneInventory.load(args.inventory)
+    stores = {name: FrameStore.open(path) for name, path in (("train", args.train), ("dev", args.dev)) if path is not None}
+    for store in stores.values():
+        check_same(store.senones_hash, inventory.hash, f"the labels of {store.path}", str(args.inventory))
+    train_store, dev_store = stores["train"], stores.get("dev")
+    if dev_store is not None:
+        difference = config_difference(train_store.feature_config, dev_store.feature_config)
+        if difference:
+            raise UserError(f"{train_store.path} and {dev_store.path} differ in features ({difference}); compute both alike")
+        ours, theirs = train_store.normalisation, dev_store.normalisation
+        if ours.kind != theirs.kind or ours.variance != theirs.variance or (ours.kind == "corpus" and ours.hash != theirs.hash):
+            raise UserError(
+                f"{train_store.path} and {dev_store.path} are normalised differently ({ours.kind}, {theirs.kind}, or other"
+                " statistics); write dev with the normalisation of train"
+            )
+    labelled = train_store.labelled_frames()
+    options: dict[str, Any] = {} if len(labelled) == train_store.num_frames else {"frames": labelled}
+    train = FrameExamples(
+        train_store, inventory.num_senones, config.window, device, spec_augment=config.spec_augment, **options
+    )
+    dev = FrameExamples(dev_store, inventory.num_senones, config.window, device) if dev_store is not None else None
+    directory = args.output / f"seed{seed}"
+    description = write_bundle_files(
+        directory,
+        inventory=args.inventory,
+        priors=args.priors,
+        features=train_store.feature_config,
+        window=config.window,
+        normalisation=train_store.normalisation,
+    )
+    return train_model(config, train, dev, directory, description=description, initial_model=args.initial_model)
+
+
+def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, Any]]:
+    """Each seed in a process of its own, ``args.jobs`` at a time; raises `UserError` naming the seeds that failed."""
+    import json
+    import os
+    import subprocess
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+
+    from asr_distill.base import UserError
+
+    threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
+    command = [sys.executable, "-m", "asr_distill.cli.main", "train", "--json", "--threads", str(threads)]
+    for name in ("config", "train", "dev", "inventory", "priors", "output", "initial_model", "device"):
+        if getattr(args, name) is not None:
+            command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    command += [word for setting in args.set for word in ("--set", setting)] + (["--quiet"] if args.quiet else [])
+
+    def work(seed: int) -> dict[str, Any] | None:
+        done = subprocess.run([*command, "--seeds", str(seed)], stdout=subprocess.PIPE, text=True, check=False)
+        return json.loads(done.stdout)["models"][0] if done.returncode == 0 else None
+
+    with ThreadPoolExecutor(min(args.jobs, len(seeds))) as pool:
+        rows = list(pool.map(work, seeds))
+    failed = [str(seed) for seed, row in zip(seeds, rows, strict=True) if row is None]
+    if failed:
+        raise UserError(f"training failed for seeds {', '.join(failed)}: see the messages above; the others are complete")
+    return [row for row in rows if row is not None]

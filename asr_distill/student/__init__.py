@@ -1,0 +1,12 @@
+"""The deployable model: a bundle on disk, and `Student`, which turns audio or features into log-likelihoods of senones.
+
+Comes in: a bundle (the model directory that training leaves) and audio, features or lhotse cuts; goes out: ``(T, C)``
+log-likelihoods for a decoding graph of the same senones, also as a `k2.DenseFsaVec`. Open
+``student.py`` first, then ``bundle.py``.
+"""
+
+from asr_distill.student.bundle import BundleConfig, set_acoustic_scale, write_bundle_files
+from asr_distill.student.scoring_pass import Timings
+from asr_distill.student.student import Student
+
+__all__ = ["BundleConfig", "Student", "Timings", "set_acoustic_scale", "write_bundle_files"]

@@ -1,0 +1,99 @@
+"""What a bundle holds besides the network: features, window, normalisation, senones, priors and the acoustic scale.
+
+config.json         network, features, window, senones_hash, acoustic_scale, training
+model.safetensors   weights
+normalisation.json, normalisation.safetensors
+senones.json, priors.json
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr_distill.base import UserError, atomic_path, from_mapping, read_json, to_mapping, write_json
+from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
+from asr_distill.models.checkpoint import CONFIG_FILE
+from asr_distill.senones import SenoneInventory, SenonePriors
+
+FORMAT = 1
+SENONES_FILE, PRIORS_FILE = "senones.json", "priors.json"
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """``config.json`` of a bundle, strict.
+
+    network: name and options of the registered network. training: what was trained how, for people and reports.
+    senones_hash: of the inventory whose senones the outputs are. acoustic_scale: what multiplies log-likelihoods in a
+    search, tuned on dev; None until then.
+    """
+
+    network: dict[str, Any]
+    features: Fbank40Config
+    window: ContextWindow
+    senones_hash: str
+    acoustic_scale: float | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise ValueError(f"format {self.format}, this version reads {FORMAT}; use the version that wrote the bundle")
+        if self.acoustic_scale is not None and not self.acoustic_scale > 0:
+            raise ValueError(f"acoustic_scale is {self.acoustic_scale}, expected a number above 0")
+
+    @staticmethod
+    def load(directory: str | Path) -> BundleConfig:
+        """Reads ``config.json``. Raises `UserError` where it is missing or has unknown, missing or mistyped keys."""
+        path = Path(directory) / CONFIG_FILE
+        if not path.is_file():
+            unfinished = " (its training is not finished: run it again to continue)"
+            hint = unfinished if (Path(directory) / "training").is_dir() else ""
+            raise UserError(f"{directory} is not a bundle: it has no {CONFIG_FILE}{hint}")
+        return from_mapping(BundleConfig, read_json(path), str(path))
+
+
+def write_bundle_files(
+    directory: str | Path,
+    *,
+    inventory: str | Path,
+    priors: str | Path,
+    features: Fbank40Config,
+    window: ContextWindow,
+    normalisation: Normalisation,
+) -> dict[str, Any]:
+    """Copies senones and priors and writes the normalisation; returns what `train_model` adds to ``config.json``.
+
+    Of a normalisation per speaker only the choice is kept: new speakers bring their own statistics.
+    Raises `UserError` where the priors belong to another inventory.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    senones_hash = SenoneInventory.load(inventory).hash
+    SenonePriors.load(priors, senones_hash)
+    for source, name in ((inventory, SENONES_FILE), (priors, PRIORS_FILE)):
+        if Path(source).resolve() != (directory / name).resolve():
+            with atomic_path(directory / name) as temporary:
+                shutil.copyfile(source, temporary)
+    if normalisation.kind != "corpus":
+        normalisation = Normalisation(normalisation.kind, normalisation.variance)
+    normalisation.save(directory)
+    return {
+        "format": FORMAT,
+        "features": to_mapping(features),
+        "window": to_mapping(window),
+        "senones_hash": senones_hash,
+        "acoustic_scale": None,
+    }
+
+
+def set_acoustic_scale(directory: str | Path, acoustic_scale: float | None) -> None:
+    """Writes the acoustic scale that was tuned on dev into the bundle's ``config.json``; nothing else changes."""
+    BundleConfig.load(directory)
+    path = Path(directory) / CONFIG_FILE
+    values = {**read_json(path), "acoustic_scale": acoustic_scale}
+    from_mapping(BundleConfig, values, str(path))
+    write_json(path, values)

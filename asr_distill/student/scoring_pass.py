@@ -1,0 +1,116 @@
+"""One pass over a CutSet: features read or computed, normalised per speaker, the network run on several cuts at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from asr_distill.base import UserError
+from asr_distill.data.frame_writer import load_features, normalisation_speaker
+from asr_distill.features import Fbank40, Normalisation, NormalisationAccumulator
+from asr_distill.features.audio import name_of, pick_channel, read_samples
+
+if TYPE_CHECKING:
+    from asr_distill.student.student import Student
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that one cut's features and network took, and its duration in seconds: quotients are real-time factors."""
+
+    features: float
+    network: float
+    duration: float
+
+
+def cut_features(student: Student, cut: Any) -> np.ndarray:
+    """Filterbank features ``(T, 40)`` float32 of a cut, not normalised: those stored with it, else from its audio."""
+    stored, config = getattr(cut, "features", None), student.config.features
+    if stored is None:
+        samples = read_samples(pick_channel(cut, None), config.sampling_rate)
+        try:
+            return student.fbank.extract(samples, config.sampling_rate)
+        except UserError as error:
+            raise UserError(f"{name_of(cut)}: {error}") from None
+    found = (stored.type, stored.num_features, round(stored.frame_shift, 6), stored.sampling_rate)
+    expected = (Fbank40.name, config.num_mel_bins, round(config.frame_shift, 6), config.sampling_rate)
+    if found != expected:
+        raise UserError(
+            f"{name_of(cut)}: stored features {found} (kind, bins, frame shift, rate), the model takes {expected};"
+            " compute them with the model's configuration, or give cuts without features"
+        )
+    return load_features(cut)
+
+
+def scored_cuts(student: Student, cuts: Iterable[Any], chunk_frames: int) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+    """Yields each cut with its log-posteriors ``(T, C)`` on the student's device; see `Student.scores` for the order.
+
+    Short cuts go through the network together, up to ``chunk_frames`` frames: in bf16 each call converts the weights.
+    """
+    waiting: list[tuple[Any, torch.Tensor, float]] = []
+    frames = 0
+    for cut, features, seconds in _normalised(student, cuts):
+        start = time.perf_counter()
+        inputs = student.window(features)
+        waiting.append((cut, inputs, seconds + time.perf_counter() - start))
+        frames += len(inputs)
+        if frames >= chunk_frames:
+            yield from _network_pass(student, waiting, chunk_frames)
+            waiting, frames = [], 0
+    yield from _network_pass(student, waiting, chunk_frames)
+
+
+def _network_pass(
+    student: Student, waiting: list[tuple[Any, torch.Tensor, float]], chunk_frames: int
+) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+    if not waiting:
+        return
+    start = time.perf_counter()
+    lengths = [len(inputs) for _, inputs, _ in waiting]
+    posteriors = student._log_posteriors(torch.cat([inputs for _, inputs, _ in waiting]), chunk_frames)
+    if student.device.type == "cuda":
+        torch.cuda.synchronize(student.device)
+    per_frame = (time.perf_counter() - start) / sum(lengths)
+    for (cut, inputs, seconds), rows in zip(waiting, posteriors.split(lengths), strict=True):
+        yield cut, rows, Timings(seconds, per_frame * len(inputs), cut.duration)
+
+
+def _normalised(student: Student, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
+    """Yields cut, normalised features ``(T, 40)`` and the seconds that they took."""
+    if student.normalisation.kind != "speaker":
+        for cut in cuts:
+            start = time.perf_counter()
+            features = student.normalisation.apply(torch.from_numpy(cut_features(student, cut)))
+            yield cut, features, time.perf_counter() - start
+        return
+    groups: dict[str, list[Any]] = {}
+    for cut in cuts:
+        speaker = normalisation_speaker(cut)
+        if not speaker:
+            raise UserError(
+                f"{name_of(cut)} has no speaker, but the model normalises per speaker: name one in its supervision"
+                " (a name of its own gives the utterance its own statistics)"
+            )
+        groups.setdefault(speaker, []).append(cut)
+    for speaker, members in groups.items():
+        yield from _one_speaker(student, speaker, members)
+
+
+def _one_speaker(student: Student, speaker: str, cuts: list[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
+    gathered = NormalisationAccumulator("speaker", student.normalisation.variance)
+    features, seconds = [], []
+    for cut in cuts:
+        start = time.perf_counter()
+        features.append(cut_features(student, cut))
+        gathered.update(features[-1], speaker)
+        seconds.append(time.perf_counter() - start)
+    normalisation: Normalisation = gathered.finish()
+    for cut, raw, spent in zip(cuts, features, seconds, strict=True):
+        start = time.perf_counter()
+        normalised = normalisation.apply(torch.from_numpy(raw), speaker)
+        yield cut, normalised, spent + time.perf_counter() - start

@@ -1,0 +1,197 @@
+"""`Student`: a bundle ready to score speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from asr_distill.base import UserError, missing_package
+from asr_distill.features import ContextWindow, Fbank40, Normalisation
+from asr_distill.models import load_network
+from asr_distill.senones import SenoneInventory, SenonePriors, check_same
+from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
+from asr_distill.student.scoring_pass import Timings, scored_cuts
+from asr_distill.training.precision import choose_bf16, choose_device, precision
+
+Signal = np.ndarray | torch.Tensor
+
+
+class Student:
+    """A senone network with everything it needs to score speech: filterbank, normalisation, window, priors, inventory.
+
+    Whether it was distilled or trained on hard labels makes no difference here. Load one with `Student.load`.
+    """
+
+    def __init__(
+        self,
+        config: BundleConfig,
+        network: nn.Module,
+        normalisation: Normalisation,
+        priors: SenonePriors,
+        inventory: SenoneInventory,
+        *,
+        device: str = "cpu",
+        autocast: str = "off",
+    ) -> None:
+        self.device = choose_device(device)
+        self.config, self.normalisation, self.priors, self.inventory = config, normalisation, priors, inventory
+        self.network = network.to(self.device).eval()
+        self.window: ContextWindow = config.window
+        self.fbank = Fbank40(config.features)
+        self.num_senones = inventory.num_senones
+        self.acoustic_scale = config.acoustic_scale
+        self._bf16 = choose_bf16(autocast, self.device)
+        self._log_priors = torch.from_numpy(priors.log_priors).to(self.device)
+
+    @classmethod
+    def load(cls, bundle: str | Path, *, device: str = "cpu", autocast: str = "off") -> Student:
+        """Loads a bundle, the model directory that training or distillation leaves.
+
+        device: ``cpu``, ``cuda`` or ``auto``. autocast: ``off`` computes in float32; ``bf16``, or ``auto`` where the processor
+        has it, is faster and rounds log-posteriors to about three digits.
+        Raises `UserError` where a file is missing or altered, or its parts belong to different senone inventories.
+        """
+        bundle = Path(bundle)
+        config = BundleConfig.load(bundle)
+        network, _ = load_network(bundle)
+        inventory = SenoneInventory.load(bundle / SENONES_FILE)
+        check_same(config.senones_hash, inventory.hash, f"{bundle / 'config.json'}", f"{bundle / SENONES_FILE}")
+        priors = SenonePriors.load(bundle / PRIORS_FILE, inventory.hash)
+        outputs = config.network["num_senones"]
+        if outputs != inventory.num_senones:
+            raise UserError(f"{bundle}: the network has {outputs} outputs for {inventory.num_senones} senones; train it again")
+        return cls(config, network, Normalisation.load(bundle), priors, inventory, device=device, autocast=autocast)
+
+    def check_senones(self, senones_hash: str | None, what: str) -> None:
+        """Raises `UserError` with both hashes unless ``what`` (a graph, labels, a model) has the senones of this model."""
+        check_same(senones_hash, self.inventory.hash, what, "the model")
+
+    def features(self, samples: Signal, sampling_rate: int | None = None) -> np.ndarray:
+        """Filterbank features ``(T, 40)`` float32, not normalised, of ``(n,)`` samples in +-1 at the bundle's sampling rate."""
+        return self.fbank.extract(samples, sampling_rate or self.config.features.sampling_rate)
+
+    def normalise(self, features: Signal) -> torch.Tensor:
+        """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.
+
+        With corpus statistics these are used. Where the network was trained with normalisation per speaker, the utterance is
+        all that is known of its speaker, so its own statistics are used; `scores` pools all cuts of a speaker and is better.
+        """
+        tensor = torch.as_tensor(features, dtype=torch.float32).cpu()
+        alone = self.normalisation.kind == "speaker"
+        normalisation = Normalisation("utterance", self.normalisation.variance) if alone else self.normalisation
+        return normalisation.apply(tensor)
+
+    def log_posteriors(self, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
+        """Natural log of the senone posteriors ``(T, C)`` float32 on the CPU, each row normalised.
+
+        speech: ``(n,)`` samples in +-1 at the bundle's sampling rate; or ``(T, 40)`` filterbank features, which are normalised
+          as `normalise` does unless ``normalised`` says that they are already; or ``(T, 1040)`` network inputs, used as given.
+        chunk_frames: frames that the network sees at once; it bounds the memory and changes nothing else.
+        Raises `UserError` for any other shape.
+        """
+        inputs = self._inputs(speech, normalised)
+        return self._log_posteriors(inputs, chunk_frames).cpu()
+
+    def log_likelihoods(self, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
+        """Log posterior minus log prior ``(T, C)`` float32 on the CPU, nats; the acoustic scale is not applied.
+
+        Takes what `log_posteriors` takes.
+        """
+        return (self._log_posteriors(self._inputs(speech, normalised), chunk_frames) - self._log_priors).cpu()
+
+    def scores(self, cuts: Iterable[Any], *, chunk_frames: int = 4096) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+        """Yields ``(cut, log_likelihoods (T, C) float32 on the CPU, Timings)`` for each cut of a lhotse CutSet.
+
+        Stored features are used where a cut has them, else they are computed from its audio. Where the network was trained
+        with normalisation per speaker, a speaker's cuts are read together and yielded together, speakers in the order in which
+        they first occur; otherwise the order is that of ``cuts``. Raises `UserError` naming a cut whose features are of
+        another kind or whose audio cannot be read.
+        """
+        for cut, posteriors, timings in scored_cuts(self, cuts, chunk_frames):
+            yield cut, (posteriors - self._log_priors).cpu(), timings
+
+    def dense_fsa_vec(
+        self,
+        log_likelihoods: torch.Tensor | Sequence[torch.Tensor],
+        lengths: torch.Tensor | Sequence[int] | None = None,
+        *,
+        acoustic_scale: float | None = None,
+        device: str | torch.device | None = None,
+    ) -> Any:
+        """A `k2.DenseFsaVec` for a graph whose arc labels are senone + 1; label 0, which is no epsilon in k2, scores -inf.
+
+        log_likelihoods: ``(T, C)`` tensors of the utterances, or one padded ``(N, T, C)`` with ``lengths`` (N,) in frames.
+        acoustic_scale: multiplies them; by default the bundle's, or 1 where none was tuned.
+        The utterances keep their order, as `k2.intersect_dense_pruned` allows; `k2.intersect_dense` wants the longest first.
+        Raises `UserError` where k2 is not installed, a shape does not fit, or an utterance has no frames.
+        """
+        try:
+            import k2
+        except ImportError:
+            raise missing_package("k2", "Student.dense_fsa_vec") from None
+        scale = self.acoustic_scale if acoustic_scale is None else acoustic_scale
+        scores, segments = dense_scores(log_likelihoods, lengths, self.num_senones, 1.0 if scale is None else scale)
+        return k2.DenseFsaVec(scores if device is None else scores.to(device), segments)
+
+    def _inputs(self, speech: Signal, normalised: bool) -> torch.Tensor:
+        num_bins = self.config.features.num_mel_bins
+        if speech.ndim == 1:
+            return self.window(self.normalise(self.features(speech)))
+        tensor = torch.as_tensor(speech, dtype=torch.float32)
+        if tensor.ndim == 2 and tensor.shape[1] == num_bins:
+            return self.window(tensor if normalised else self.normalise(tensor))
+        if tensor.ndim == 2 and tensor.shape[1] == num_bins * self.window.width:
+            return tensor
+        raise UserError(
+            f"expected samples (n,), features (T, {num_bins}) or inputs (T, {num_bins * self.window.width}), found shape"
+            f" {tuple(tensor.shape)}"
+        )
+
+    @torch.no_grad()
+    def _log_posteriors(self, inputs: torch.Tensor, chunk_frames: int) -> torch.Tensor:
+        """``(T, D)`` inputs to ``(T, C)`` float32 on the device."""
+        rows = [torch.empty(0, self.num_senones, device=self.device)]
+        for chunk in inputs.split(chunk_frames):
+            with precision(self._bf16, self.device):
+                logits = self.network(chunk.to(self.device))
+            rows.append(torch.log_softmax(logits.float(), dim=1))
+        return torch.cat(rows)
+
+
+def dense_scores(
+    log_likelihoods: torch.Tensor | Sequence[torch.Tensor],
+    lengths: torch.Tensor | Sequence[int] | None,
+    num_senones: int,
+    acoustic_scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `k2.DenseFsaVec` takes: ``(N, T, C + 1)`` float32 with column 0 minus infinity, and ``(N, 3)`` int32 segments."""
+    if isinstance(log_likelihoods, torch.Tensor):
+        if log_likelihoods.ndim != 3 or lengths is None:
+            raise UserError(
+                f"expected padded (N, T, C) with lengths, or a list of (T, C); found shape {tuple(log_likelihoods.shape)} and"
+                f" {'no ' if lengths is None else ''}lengths"
+            )
+        rows = [row[: int(length)] for row, length in zip(log_likelihoods, lengths, strict=True)]
+        if any(int(length) > log_likelihoods.shape[1] for length in lengths):
+            raise UserError(f"lengths {[int(length) for length in lengths]} exceed the {log_likelihoods.shape[1]} frames given")
+    else:
+        rows = list(log_likelihoods)
+    for index, row in enumerate(rows):
+        if row.ndim != 2 or row.shape[1] != num_senones or len(row) == 0:
+            raise UserError(
+                f"utterance {index}: expected (T, {num_senones}) log-likelihoods with at least one frame, found"
+                f" {tuple(row.shape)}"
+            )
+    longest = max((len(row) for row in rows), default=0)
+    if longest == 0:
+        raise UserError("there are no utterances to score")
+    scores = torch.full((len(rows), longest, num_senones + 1), float("-inf"), device=rows[0].device)
+    for index, row in enumerate(rows):
+        scores[index, : len(row), 1:] = acoustic_scale * row.float()
+    segments = torch.tensor([[index, 0, len(row)] for index, row in enumerate(rows)], dtype=torch.int32)
+    return scores, segments
