@@ -38,7 +38,14 @@ class K2Decoder:
         self.graph, self.device, self.nbest = graph, torch.device(device), nbest
         self.search_beam, self.output_beam = search_beam, output_beam
         self.min_active, self.max_active = min_active, max_active
-        graph.k2_fsa(self.device)
+        self.options: dict[str, float | int] = {
+            "beam": search_beam,
+            "lattice_beam": output_beam,
+            "min_active": min_active,
+            "max_active": max_active,
+            "nbest": nbest,
+        }
+        graph.k2_fsa(self.device)  # now, so that the first utterance is not charged for it
 
     def decode(self, log_likelihoods: torch.Tensor, lengths: torch.Tensor) -> list[DecodeResult]:
         """Searches ``(N, T, C)`` scores, already scaled by the acoustic scale, of ``(N,)`` frames; results in the same order.

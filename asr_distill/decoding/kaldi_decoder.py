@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,13 @@ class KaldiDecoder:
         self, graph: Graph, *, beam: float = 16.0, max_active: int = 7000, lattice_beam: float = 8.0, nbest: int = 1
     ) -> None:
         self.graph, self.beam, self.max_active, self.lattice_beam, self.nbest = graph, beam, max_active, lattice_beam, nbest
-        _ = graph.fst  # read now, so that the first utterance is not charged for it
+        self.options: dict[str, float | int] = {
+            "beam": beam,
+            "lattice_beam": lattice_beam,
+            "max_active": max_active,
+            "nbest": nbest,
+        }
+        _ = graph.fst  # now, so that the first utterance is not charged for it
 
     def decode(self, log_likelihoods: torch.Tensor, lengths: torch.Tensor) -> list[DecodeResult]:
         """Searches ``(N, T, C)`` scores, already scaled by the acoustic scale, of ``(N,)`` frames; results in the same order.
@@ -96,9 +103,8 @@ class KaldiDecoder:
 
 def _arcs(lattice: Any, state: int) -> list[Any]:
     """The arcs that leave a state; kaldifst 1.7 has this iterator for lattices in its compiled half only."""
-    from _kaldifst import _ArcIteratorLattice
-
-    iterator, arcs = _ArcIteratorLattice(lattice, state), []
+    iterator = importlib.import_module("_kaldifst")._ArcIteratorLattice(lattice, state)
+    arcs = []
     while not iterator.done:
         arc = iterator.value
         arcs.append(arc)

@@ -48,7 +48,9 @@ class DecodeResult:
 
 
 class Decoder(Protocol):
-    """What both engines offer."""
+    """What both engines offer; ``options`` says how the search is pruned, for records."""
+
+    options: dict[str, float | int]
 
     def decode(self, log_likelihoods: torch.Tensor, lengths: torch.Tensor) -> list[DecodeResult]:
         """Searches a padded batch."""

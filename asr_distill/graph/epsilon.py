@@ -138,8 +138,8 @@ def _refuse_epsilon_cycles(fst: FstArrays, is_epsilon: np.ndarray) -> None:
         if len(kept) == len(remaining):
             arc = kept[0]
             raise UserError(
-                f"graph: the arc {fst.source[arc]} -> {fst.destination[arc]} (word id {fst.olabel[arc]}) lies on or behind a cycle"
-                " of arcs that read nothing; look for an empty pronunciation in the lexicon or a cycle of backoffs in G"
+                f"graph: the arc {fst.source[arc]} -> {fst.destination[arc]} (word id {fst.olabel[arc]}) lies on or behind a"
+                " cycle of arcs that read nothing; look for an empty pronunciation in the lexicon or a cycle of backoffs in G"
             )
         remaining = kept
 

@@ -52,6 +52,7 @@ def build_hclg(
     lang_info = read_json(lang_dir / "lang.json") if (lang_dir / "lang.json").is_file() else {}
     description = {
         "units": "words",
+        "kind": lang_info.get("kind"),
         "lang_hash": lang_info.get("hash"),
         "g": g_fst_path.name,
         "transition_scale": transition_scale,
@@ -189,8 +190,8 @@ def check_phones(table: dict[str, int], inventory: SenoneInventory, lang_dir: Pa
         only_lang = sorted(set(found) - set(inventory.topology.phones))
         only_senones = sorted(set(inventory.topology.phones) - set(found))
         raise UserError(
-            f"{lang_dir / 'phones.txt'} has {len(found)} phones, the senone inventory {len(inventory.topology.phones)}, and they must"
-            f" be the same with the same numbers (only in lang: {only_lang[:5]}, only in senones: {only_senones[:5]});"
+            f"{lang_dir / 'phones.txt'} has {len(found)} phones, the senone inventory {len(inventory.topology.phones)}, and they"
+            f" must be the same with the same numbers (only in lang: {only_lang[:5]}, only in senones: {only_senones[:5]});"
             " next: build the graph with the lang directory that the alignment was made with"
         )
 

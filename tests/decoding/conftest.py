@@ -33,7 +33,8 @@ def inventory() -> SenoneInventory:
 
 
 def random_fst(seed: int) -> FstArrays:
-    """States in a row with skips, loops, backward arcs and forward epsilons, some of which write words; the last state is final."""
+    """States in a row with skips, loops, backward arcs and forward epsilons, some of which write words; the last state is
+    final."""
     generator = np.random.default_rng(seed)
     states = int(generator.integers(3, 8))
     rows = [(s, s + 1, int(generator.integers(1, 8)), int(generator.integers(0, 4))) for s in range(states - 1)]
@@ -62,7 +63,8 @@ def write_case(fst: FstArrays, folder: Path) -> Case:
 
 
 def viterbi(fst: FstArrays, scores: np.ndarray, labels: np.ndarray | None = None, ending: bool = True) -> float:
-    """Best total score over all paths of exactly ``len(scores)`` frames; with ``labels``, of those that read just these labels."""
+    """Best total score over all paths of exactly ``len(scores)`` frames; with ``labels``, of those that read just these
+    labels."""
 
     def epsilons(best: np.ndarray) -> np.ndarray:
         for _ in range(fst.num_states):

@@ -88,7 +88,7 @@ def test_scores_that_cannot_be_searched_are_refused(name, reference, tmp_path) -
         decoder.decode(torch.zeros(1, 4, 9), torch.tensor([4]))
     scores = torch.zeros(2, 4, 7)
     scores[1, 2, 3] = float("nan")
-    with pytest.raises(UserError, match="utterance 1 .* frame 2"):
+    with pytest.raises(UserError, match=r"utterance 1 .* frame 2"):
         decoder.decode(scores, torch.tensor([4, 4]))
     assert decoder.decode(scores, torch.tensor([4, 2]))
     with pytest.raises(UserError, match="do not fit"):

@@ -1,0 +1,241 @@
+"""``asr-distill decode``: a model, a graph and a CutSet in; a decode directory out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asr_distill.cli.decode.models import ScoringModel
+    from asr_distill.decoding.evaluation import DecodedUtterance, ScoredUtterance, Setting
+    from asr_distill.graph import Graph
+
+EXAMPLE = (
+    "asr-distill decode --graph graph/bigram --model models/baseline/seed0 --cuts labels/cuts_dev.jsonl.gz"
+    " --scale-grid 0.05,0.07,0.1,0.14 --system baseline --output decode/baseline/dev\n"
+    "         asr-distill decode --graph graph/bigram --model models/baseline/seed0 --cuts labels/cuts_test.jsonl.gz"
+    " --scales-from decode/baseline/dev/tuned.json --system baseline --output decode/baseline/test"
+)
+TUNED = "tuned.json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    add = parser.add_argument
+    add("--graph", type=Path, nargs="+", metavar="DIR", help="graph folder; several with --scale-grid: the best is kept")
+    add("--model", type=Path, required=True, metavar="DIR", help="model bundle, or the folder of a monophone GMM")
+    add("--cuts", type=Path, required=True, metavar="CUTS", help="lhotse CutSet; with senone labels, frames are scored too")
+    add("--output", type=Path, required=True, metavar="DIR", help="decode directory to write, decode/SYSTEM/SPLIT")
+    add("--system", required=True, metavar="NAME", help="name of the system in reports")
+    add("--split", metavar="NAME", help="name of the split (default: last part of --output)")
+    add("--engine", choices=("k2", "kaldi", "auto"), default="auto", help="search engine; auto is k2 where it is installed")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--acoustic-scale", type=float, help="default: the one in the model bundle, else 0.1")
+    scale.add_argument("--scale-grid", metavar="SCALES", help="comma-separated; the best by WER (use dev) goes to tuned.json")
+    scale.add_argument(
+        "--scales-from", type=Path, metavar="JSON", help="a tuned.json: its acoustic scale, its graph by default"
+    )
+    add("--beam", type=float, help="search beam (default: k2 20, kaldi 16)")
+    add("--lattice-beam", type=float, default=8.0, help="lattice beam (default: %(default)s)")
+    add("--max-active", type=int, help="states per frame (default: k2 10000, kaldi 7000)")
+    add("--nbest", type=int, default=1, metavar="N", help="also write the N best word sequences")
+    add("--lang", type=Path, metavar="DIR", help="lang directory: word times in hyp.ctm by forced alignment of the hypothesis")
+    add(
+        "--alignments",
+        type=Path,
+        metavar="JSONL",
+        help="reference phones for a phone loop graph: alignments.jsonl.gz of the split",
+    )
+    add("--device", default="cpu", help="for the network and k2 (default: %(default)s)")
+    add("--autocast", choices=("off", "bf16", "auto"), default="off", help="precision of the network (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the subcommand."""
+    import time
+
+    from asr_distill.base import UserError, read_json, write_json
+    from asr_distill.cli.decode.models import open_model
+    from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final
+    from asr_distill.cli.main import emit
+    from asr_distill.data.checks import load_cuts
+    from asr_distill.decoding.evaluation import Setting, decode_utterances
+
+    began = time.perf_counter()
+    tuned = read_json(args.scales_from) if args.scales_from else {}
+    graphs = _graphs(args, tuned)
+    model = open_model(args.model, args.device, args.autocast)
+    for graph in graphs:
+        graph.check(model.inventory.num_senones, model.inventory.hash, str(args.model))
+    scales = _scales(args, tuned, model.acoustic_scale)
+    engine = _engine(args.engine)
+    settings = [Setting(decoder, scale) for decoder in (_decoder(engine, g, args) for g in graphs) for scale in scales]
+    origin = [(graph, scale) for graph in graphs for scale in scales]
+
+    cuts = load_cuts(args.cuts)
+    references = _phone_references(graphs[0], args.alignments) if graphs[0].units == "phones" else None
+    stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
+    decoded: list[list[DecodedUtterance]] = [[] for _ in settings]
+    search = [0.0] * len(settings)
+    utterances = _utterances(model, cuts, references, stopwatch)
+    for index, seconds, batch in decode_utterances(utterances, settings, model.inventory.silence_senones):
+        subwords = origin[index][0].info.get("kind") == "subwords"
+        decoded[index] += [join_subwords(utterance) for utterance in batch] if subwords else batch
+        search[index] += seconds
+    if not decoded[0]:
+        raise UserError(f"{args.cuts} has no utterance to decode")
+
+    rates = [error_rate(rows) for rows in decoded]
+    best = min(range(len(settings)), key=lambda index: (rates[index] or 0.0, len(not_final(decoded[index]))))
+    order = {cut.id: position for position, cut in enumerate(cuts)}
+    rows = sorted(decoded[best], key=lambda utterance: order[utterance.id])
+    rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
+    rtf["search"] = search[best] / stopwatch["duration"]
+    summary = _write(args, model, rows, origin[best], settings[best], engine, rates[best], rtf)
+    if args.scale_grid:
+        grid = [
+            {"graph": str(g.path), "acoustic_scale": scale, "error_rate": rates[i], "not_final": len(not_final(decoded[i]))}
+            for i, (g, scale) in enumerate(origin)
+        ]
+        chosen = {"cuts": str(args.cuts), "engine": engine, **grid[best], "grid": grid}
+        write_json(args.output / TUNED, chosen)
+        summary["grid"] = grid
+    emit(args, summary, as_text(summary, args.output, time.perf_counter() - began))
+    return 0
+
+
+def _write(
+    args: argparse.Namespace,
+    model: ScoringModel,
+    rows: list[DecodedUtterance],
+    origin: tuple[Graph, float],
+    setting: Setting,
+    engine: str,
+    rate: float | None,
+    rtf: dict[str, float],
+) -> dict[str, Any]:
+    """Writes the decode directory and returns what its decode.json says."""
+    from asr_distill.cli.decode.summary import frame_accuracies, not_final, phone_counts
+    from asr_distill.decoding.outputs import write_decode_directory
+
+    graph, scale = origin
+    times = None
+    lost = not_final(rows)
+    summary: dict[str, Any] = {
+        "system": args.system,
+        "split": args.split or args.output.name,
+        "model": str(args.model),
+        "seed": model.seed,
+        "graph": str(graph.path),
+        "g": graph.info.get("g"),
+        "units": graph.units,
+        "senones_hash": graph.senones_hash,
+        "engine": engine,
+        "acoustic_scale": scale,
+        "lm_scale": graph.info.get("lm_scale"),
+        **setting.decoder.options,
+        "utterances": len(rows),
+        "not_final": len(lost),
+        "not_final_ids": lost,
+        "error_rate": rate,
+        "frame_accuracy": frame_accuracies(rows),
+        "word_times": "forced alignment" if times else "frame of the best path whose arc wrote the word",
+        "seconds_of_speech": round(sum(row.duration for row in rows), 3),
+        "rtf": rtf,
+    }
+    extra = {row.id: phone_counts(row) for row in rows} if graph.units == "phones" else None
+    write_decode_directory(args.output, rows, summary["split"], summary, word_times=times, extra=extra)
+    return summary
+
+
+def _graphs(args: argparse.Namespace, tuned: dict[str, Any]) -> list[Graph]:
+    from asr_distill.base import UserError
+    from asr_distill.graph import load_graph
+
+    paths = args.graph or ([Path(tuned["graph"])] if "graph" in tuned else [])
+    if not paths:
+        raise UserError("no graph was given; next: --graph DIR")
+    if len(paths) > 1 and not args.scale_grid:
+        raise UserError(f"{len(paths)} graphs were given; several are for --scale-grid, which chooses one of them")
+    graphs = [load_graph(path) for path in paths]
+    if len({graph.units for graph in graphs}) > 1:
+        raise UserError("word graphs and phone loops cannot be compared with each other; decode them one by one")
+    if graphs[0].units == "phones" and not args.alignments:
+        raise UserError("a phone loop needs reference phones; next: --alignments labels/alignments_SPLIT.jsonl.gz")
+    return graphs
+
+
+def _utterances(
+    model: ScoringModel, cuts: Sequence[Any], references: dict[str, tuple[str, ...]] | None, stopwatch: dict[str, float]
+) -> Iterator[ScoredUtterance]:
+    import numpy as np
+
+    from asr_distill.base import UserError, track
+    from asr_distill.decoding.evaluation import ScoredUtterance
+
+    for cut, log_likelihoods, predicted, timings in track(model.scores(cuts), "decode", total=len(cuts), unit="cuts"):
+        stopwatch["features"] += timings.features
+        stopwatch["network"] += timings.network
+        stopwatch["duration"] += timings.duration
+        labels = None
+        if cut.has_custom("senones") and cut.custom.get("senones_hash") == model.inventory.hash:
+            labels = np.asarray(cut.load_senones(), np.int64)
+            if len(labels) != len(predicted):
+                raise UserError(f"cut {cut.id!r} has {len(labels)} labels and {len(predicted)} frames; label it again")
+        if references is not None and cut.id not in references:
+            raise UserError(f"cut {cut.id!r} has no reference phones in --alignments; align this split first")
+        text = " ".join(supervision.text or "" for supervision in cut.supervisions)
+        reference = tuple(text.split()) if references is None else references[cut.id]
+        speaker = cut.supervisions[0].speaker if cut.supervisions else None
+        yield ScoredUtterance(cut.id, speaker, reference, cut.duration, log_likelihoods, predicted, labels)
+
+
+def _scales(args: argparse.Namespace, tuned: dict[str, Any], of_bundle: float | None) -> list[float]:
+    from asr_distill.base import UserError
+
+    if args.scales_from:
+        if "acoustic_scale" not in tuned:
+            raise UserError(f"{args.scales_from} has no acoustic_scale; write it with --scale-grid on dev")
+        return [float(tuned["acoustic_scale"])]
+    if args.scale_grid:
+        try:
+            scales = [float(word) for word in args.scale_grid.split(",")]
+        except ValueError:
+            raise UserError(f"--scale-grid {args.scale_grid!r}: expected numbers between commas, such as 0.07,0.1") from None
+    else:
+        scales = [args.acoustic_scale if args.acoustic_scale is not None else of_bundle or 0.1]
+    if any(not scale > 0 for scale in scales):
+        raise UserError(f"acoustic scales must be above 0, found {scales}")
+    return scales
+
+
+def _engine(wanted: str) -> str:
+    import importlib.util
+
+    if wanted != "auto":
+        return wanted
+    return "k2" if importlib.util.find_spec("k2") else "kaldi"
+
+
+def _decoder(engine: str, graph: Graph, args: argparse.Namespace) -> Any:
+    from asr_distill.decoding import K2Decoder, KaldiDecoder
+
+    given = {key: value for key, value in (("beam", args.beam), ("max_active", args.max_active)) if value is not None}
+    if engine == "kaldi":
+        return KaldiDecoder(graph, lattice_beam=args.lattice_beam, nbest=args.nbest, **given)
+    if "beam" in given:
+        given["search_beam"] = given.pop("beam")
+    return K2Decoder(graph, output_beam=args.lattice_beam, device=args.device, nbest=args.nbest, **given)
+
+
+def _phone_references(graph: Graph, alignments: Path) -> dict[str, tuple[str, ...]]:
+    """Base phones of each aligned utterance, silence left out."""
+    from asr_distill.senones import read_alignments
+
+    topology = graph.inventory.topology
+    return {
+        key: tuple(topology.base_phone(topology.name(int(p))) for p in alignment.phones if not topology.is_silence(int(p)))
+        for key, alignment in read_alignments(alignments).items()
+    }

@@ -1,0 +1,66 @@
+"""What a model folder holds, seen the same way: an inventory, and scores for cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from asr_distill.base import UserError
+from asr_distill.senones import SenoneInventory
+from asr_distill.student import Student, Timings
+
+
+class ScoringModel(Protocol):
+    """A model that gives log-likelihoods ``(T, C)``, unscaled, and its likeliest senone of each frame."""
+
+    inventory: SenoneInventory
+    acoustic_scale: float | None
+    seed: int | None
+
+    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
+        """Yields cut, log-likelihoods, likeliest senones ``(T,)`` and timings."""
+
+
+class NetworkModel:
+    """A network bundle."""
+
+    def __init__(self, directory: Path, device: str, autocast: str) -> None:
+        self.student = Student.load(directory, device=device, autocast=autocast)
+        self.inventory = self.student.inventory
+        self.acoustic_scale = self.student.acoustic_scale
+        seed = self.student.config.training.get("seed")
+        self.seed = seed if isinstance(seed, int) else None
+
+    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
+        """As `ScoringModel`; the likeliest senone is that of the posteriors, priors left in."""
+        log_priors = torch.from_numpy(self.student.priors.log_priors)
+        for cut, log_likelihoods, timings in self.student.scores(cuts):
+            yield cut, log_likelihoods, (log_likelihoods + log_priors).argmax(1).numpy(), timings
+
+
+class GmmModel:
+    """A monophone GMM directory."""
+
+    seed: int | None = None
+    acoustic_scale: float | None = None
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.inventory = SenoneInventory.load(directory / "senones.json")
+
+    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
+        """As `ScoringModel`; the likeliest senone is that of the likelihoods."""
+        raise NotImplementedError
+
+
+def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
+    """A network bundle where the folder has a config.json, a GMM where it has a senones.json without one."""
+    if (directory / "config.json").is_file() or (directory / "training").is_dir():
+        return NetworkModel(directory, device, autocast)
+    if (directory / "senones.json").is_file():
+        return GmmModel(directory)
+    raise UserError(f"{directory} is neither a model bundle (config.json) nor a GMM folder (senones.json); train one first")
