@@ -39,9 +39,10 @@ def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampl
     with tempfile.TemporaryDirectory(prefix="kaldi-") as name:
         folder = Path(name)
         _write_table(folder / "wav.scp", {key: str(path) for key, path in files.items()})
-        # lhotse would open every file for its duration, which is read with the samples later; -1 stands for "to the end".
+        # lhotse would open every file for its duration, which is read with the samples later.
         _write_table(folder / "reco2dur", dict.fromkeys(files, "1000000"))
-        _write_table(folder / "text", {key: texts.get(key, "") for key in speakers})
+        # Nor does it read a line with an id alone, which is what an utterance without a transcript looks like.
+        _write_table(folder / "text", {key: texts.get(key) or "-" for key in speakers})
         _write_table(folder / "utt2spk", speakers)
         if segments is not None:
             _write_table(folder / "segments", segments)
@@ -59,7 +60,7 @@ def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampl
                 id=row.id,
                 audio=files[row.recording_id],
                 speaker=row.speaker,
-                text=row.text or "",
+                text=texts.get(row.id, ""),
                 recording_id=row.recording_id,
                 start=row.start,
                 duration=None if to_the_end else row.duration,

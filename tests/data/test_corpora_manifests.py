@@ -1,0 +1,181 @@
+"""Utterances to a manifests folder: what is refused, that nothing half-written stays, and whole-speaker splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from lhotse import CutSet, MonoCut
+
+from asr_distill.base import UserError, read_json
+from asr_distill.data.corpora import AudioOptions, Utterance, check_counts, write_manifests
+from asr_distill.data.speaker_choice import choose_speakers, evenly_spaced
+
+RATE = 16000
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, list[Utterance]]:
+    """Three parts of two utterances each, one second long."""
+    made: dict[str, list[Utterance]] = {}
+    for index, part in enumerate(("train", "dev", "test")):
+        made[part] = []
+        for number in range(2):
+            path = tmp_path / "wav" / f"{part}{number}.wav"
+            path.parent.mkdir(exist_ok=True)
+            samples = np.random.default_rng([index, number]).integers(-3000, 3000, RATE).astype(np.int16)
+            soundfile.write(path, samples, RATE)
+            made[part].append(Utterance(f"{part}{number}", path, f"speaker-{part}", "ONE TWO"))
+    return made
+
+
+def change(parts: dict[str, list[Utterance]], **values: object) -> None:
+    from dataclasses import replace
+
+    parts["train"][1] = replace(parts["train"][1], **values)
+
+
+def load(path: Path, name: str) -> MonoCut:
+    return CutSet.from_file(path).to_eager()[name]
+
+
+def assert_nothing_written(tmp_path: Path) -> None:
+    assert [path.name for path in tmp_path.iterdir()] == ["wav"]
+
+
+def test_whole_manifests(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    output = tmp_path / "manifests"
+    write_manifests(output, parts, {"name": "x", "source": "real"}, texts={"lexicon.txt": "ONE W AH N\n"})
+    corpus = read_json(output / "corpus.json")
+    assert corpus["counts"]["train"] == {"utterances": 2, "speakers": 1, "words": 4, "hours": 0.0006}
+    assert corpus["words_not_in_lexicon"] == {"TWO": 6}
+    cut = load(output / "cuts_dev.jsonl.gz", "dev1")
+    np.testing.assert_array_equal(cut.load_audio()[0], soundfile.read(parts["dev"][1].audio, dtype="float32")[0])
+    assert (cut.supervisions[0].text, cut.supervisions[0].speaker) == ("ONE TWO", "speaker-dev")
+    write_manifests(output, parts, {"name": "again", "source": "real"})  # replaces its own work
+    assert read_json(output / "corpus.json")["name"] == "again"
+    assert not (output / "lexicon.txt").exists()
+
+
+def test_another_folder_is_not_replaced(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    with pytest.raises(UserError, match="holds files that are not manifests"):
+        write_manifests(tmp_path / "thesis", parts, {})
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
+def test_duplicate_ids_are_refused(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    change(parts, id="dev0")
+    with pytest.raises(UserError, match="more than once: dev0"):
+        write_manifests(tmp_path / "manifests", parts, {})
+    assert_nothing_written(tmp_path)
+
+
+def test_a_speaker_in_two_parts_is_refused(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    change(parts, speaker="speaker-test")
+    with pytest.raises(UserError, match="in both train and test: speaker-test"):
+        write_manifests(tmp_path / "manifests", parts, {})
+    assert_nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"text": "  "}, "train1: .*transcript is empty"),
+        ({"audio": Path("nowhere.wav")}, r"train1: nowhere\.wav: no such audio file"),
+        ({"start": 0.5, "duration": 0.6}, "from 0.500 s to 1.100 s, the recording from 0 to 1.000 s"),
+        ({"start": 0.5, "duration": 0.0}, "from 0.500 s to 0.500 s"),
+        ({"start": -0.1}, "from -0.100 s"),
+    ],
+)
+def test_unusable_utterances(
+    tmp_path: Path, parts: dict[str, list[Utterance]], values: dict[str, object], message: str
+) -> None:
+    change(parts, **values)
+    with pytest.raises(UserError, match=message):
+        write_manifests(tmp_path / "manifests", parts, {})
+    with pytest.raises(UserError, match="1 of 6"):
+        write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(allow_bad=0.1))
+    assert_nothing_written(tmp_path)
+    corpus = write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(allow_bad=0.2))
+    assert corpus["counts"]["train"]["utterances"] == 1
+    assert len(corpus["left_out"]) == 1
+    assert corpus["left_out"][0].startswith("train1: ")
+
+
+def test_segments_share_a_recording_and_keep_their_samples(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    change(parts, audio=parts["train"][0].audio, recording_id="r", start=0.25, duration=0.755)  # 5 ms past the end: cut off
+    write_manifests(tmp_path / "manifests", parts, {})
+    cut = load(tmp_path / "manifests" / "cuts_train.jsonl.gz", "train1")
+    whole, _ = soundfile.read(parts["train"][0].audio, dtype="float32")
+    np.testing.assert_array_equal(cut.load_audio()[0], whole[RATE // 4 :])
+
+
+def test_another_rate_is_resampled_and_said(
+    tmp_path: Path, parts: dict[str, list[Utterance]], caplog: pytest.LogCaptureFixture
+) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(22050) / 22050).astype(np.float32) / 2
+    soundfile.write(parts["train"][1].audio, tone, 22050)
+    with caplog.at_level("INFO", "asr_distill"):
+        corpus = write_manifests(tmp_path / "manifests", parts, {})
+    assert "1 recordings at 22050 Hz were resampled to 16000 Hz" in caplog.text
+    assert corpus["resampled_recordings"] == {"22050": 1}
+    cut = load(tmp_path / "manifests" / "cuts_train.jsonl.gz", "train1")
+    audio = cut.load_audio()[0]
+    assert (cut.sampling_rate, len(audio)) == (RATE, RATE)
+    expected = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE) / 2
+    assert np.abs(audio - expected)[1000:-1000].max() < 0.01
+
+
+@pytest.mark.parametrize("rate", [RATE, 8000])
+def test_two_channels_need_a_choice(tmp_path: Path, parts: dict[str, list[Utterance]], rate: int) -> None:
+    left, right = np.full(rate, 0.25), np.full(rate, -0.5)
+    soundfile.write(parts["train"][1].audio, np.stack([left, right], axis=1), rate)
+    with pytest.raises(UserError, match="2 channels, expected 1; choose one with --channel 0 to 1"):
+        write_manifests(tmp_path / "manifests", parts, {})
+    with pytest.raises(UserError, match="--channel 2 does not exist"):
+        write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(channel=2))
+    assert_nothing_written(tmp_path)
+    write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(channel=1))
+    audio = load(tmp_path / "manifests" / "cuts_train.jsonl.gz", "train1").load_audio()
+    assert audio.shape == (1, RATE)
+    assert abs(audio[0, RATE // 2] + 0.5) < 1e-3
+
+
+def test_counts_name_what_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UserError, match=r"AN4 is not complete: words 772 instead of 773.*--allow-partial"):
+        check_counts("AN4", {"words": 773, "speakers": 10}, {"words": 772, "speakers": 10}, allow_partial=False)
+    check_counts("AN4", {"words": 773}, {"words": 772}, allow_partial=True)
+    assert "772 instead of 773" in caplog.text
+
+
+def test_evenly_spaced_by_hand() -> None:
+    assert evenly_spaced(list("fedcba"), 2) == ["b", "e"]
+    assert evenly_spaced(list("abcde"), 0) == []
+    assert evenly_spaced(list("abcde"), 5) == list("abcde")
+
+
+@given(
+    groups=st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.sampled_from("xyz"), min_size=4, max_size=60),
+    data=st.data(),
+)
+def test_choice_is_a_balanced_partition(groups: dict[str, str], data: st.DataObject) -> None:
+    sizes = {"dev": data.draw(st.integers(1, len(groups) // 4)), "test": data.draw(st.integers(1, len(groups) // 3))}
+    parts = choose_speakers(groups, sizes, rest="train")
+    assert sorted(speaker for chosen in parts.values() for speaker in chosen) == sorted(groups)
+    assert {part: len(parts[part]) for part in sizes} == sizes
+    assert parts == choose_speakers(dict(reversed(groups.items())), sizes, rest="train")
+    first = min(sizes, key=lambda part: (sizes[part], part))
+    for group in set(groups.values()):
+        share = sizes[first] * sum(value == group for value in groups.values()) / len(groups)
+        assert abs(sum(groups[speaker] == group for speaker in parts[first]) - share) < 1
+
+
+def test_too_few_speakers() -> None:
+    with pytest.raises(UserError, match="4 speakers are too few to set aside 2 for dev, 2 for test"):
+        choose_speakers(dict.fromkeys("abcd", "x"), {"dev": 2, "test": 2}, rest="train")
