@@ -93,7 +93,7 @@ class TrainingConfig:
 def load_training_config(path: str | Path | None, settings: Sequence[str] = ()) -> TrainingConfig:
     """The configuration of a YAML file (all defaults where there is none) with settings like ``network.width=512`` on top.
 
-    A setting's value is read as YAML. Raises `UserError` on unknown keys, listing the valid ones, and on settings without ``=``.
+    A setting's value is read as YAML. Raises `UserError` on unknown keys, with the valid ones, and on settings without ``=``.
     """
     values = to_mapping(load_config(TrainingConfig, path) if path is not None else TrainingConfig())
     for setting in settings:

@@ -1,0 +1,8 @@
+"""What the training tests share: the synthetic problem, found beside this file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
