@@ -22,10 +22,15 @@ def download(url: str, path: Path, sha256: str, *, timeout: float = 30.0, attemp
     """Fetches ``url`` to ``path`` and returns it; a file that is there with the right digest is left alone.
 
     What has arrived waits in ``path`` + ``.part`` and the next call goes on from there; ``timeout`` is in seconds per read.
-    Raises `UserError` where the network or the server fails after ``attempts``, or where the SHA-256 of the whole file is not
-    ``sha256``: the file is then kept as ``.rejected`` for inspection and never unpacked.
+    Raises `UserError` where ``path`` is another file, where the network or the server fails after ``attempts``, or where the
+    SHA-256 of what came is not ``sha256``: it is then kept as ``.rejected`` for inspection and never unpacked.
     """
-    if path.is_file() and hash_of_file(path) == sha256:
+    if path.is_file():
+        if (found := hash_of_file(path)) != sha256:
+            raise UserError(
+                f"{path} is there with SHA-256 {found}, expected {sha256} as of {url}."
+                " Next: remove it, and it is downloaded; or, if you trust it, name its digest with --sha256"
+            )
         return path
     partial = path.with_name(path.name + ".part")
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +42,11 @@ def download(url: str, path: Path, sha256: str, *, timeout: float = 30.0, attemp
             if attempt + 1 < attempts and not isinstance(error, urllib.error.HTTPError):
                 _log.info("%s: %s; trying again from %d bytes", url, error, _size(partial))
                 continue
+            size = _size(partial)
+            kept = f"{size} bytes are kept in {partial} and a further run goes on from there" if size else "nothing arrived"
             raise UserError(
-                f"{url} could not be downloaded ({error}); {_size(partial)} bytes are kept in {partial} and a further run"
-                f" goes on from there. Without a network: fetch it elsewhere and put it at {path}"
+                f"{url} could not be downloaded ({error}); {kept}. Without a network: fetch it elsewhere and put it at {path},"
+                " or name the unpacked corpus with --corpus-dir"
             ) from None
     found = hash_of_file(partial)
     if found != sha256:

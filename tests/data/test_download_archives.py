@@ -104,6 +104,13 @@ def test_another_digest_is_refused_with_both_shown(server: Server, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.tar.gz.rejected"]
 
 
+def test_a_file_of_another_digest_is_not_taken_for_the_archive(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "corpus.tar.gz").write_bytes(b"something else")
+    with pytest.raises(UserError, match=f"(?s){hashlib.sha256(b'something else').hexdigest()}.*{DIGEST}.*remove it"):
+        download(server.url, tmp_path / "corpus.tar.gz", DIGEST)
+    assert server.ranges == []
+
+
 def test_no_network_says_where_to_put_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)could not be downloaded.*put it at .*corpus\.tar\.gz"):
         download("http://127.0.0.1:9/corpus.tar.gz", tmp_path / "corpus.tar.gz", DIGEST, timeout=1, attempts=1)
