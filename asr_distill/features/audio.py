@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from lhotse import MonoCut, MultiCut
 from lhotse.augmentation.torchaudio import get_or_create_resampler
 from lhotse.utils import fastcopy
 
 from asr_distill.base import UserError
+
+_LENGTH_TOLERANCE = 0.025  # seconds; lossy formats differ a little in length from decoder to decoder
 
 
 def audio_files(cut: Any) -> list[str]:
@@ -92,6 +95,7 @@ def read_samples(cut: Any, sampling_rate: int) -> np.ndarray:
             raise UserError(
                 f"{name_of(cut)}: the audio file is truncated, {missing} bytes are missing at its end; fetch it again"
             )
+    _check_length(cut)
     if cut.duration <= 0 or cut.num_samples == 0:
         raise UserError(f"{name_of(cut)}: no samples; remove the cut")
     try:
@@ -112,6 +116,24 @@ def read_samples(cut: Any, sampling_rate: int) -> np.ndarray:
             f"{name_of(cut)}: {bad} of {samples.size} samples are NaN or infinite; mend the audio or remove the cut"
         )
     return resample(samples[0].astype(np.float32, copy=False), int(cut.sampling_rate), sampling_rate)
+
+
+def _check_length(cut: Any) -> None:
+    """Refuses a file of another length than its manifest says: lhotse would mirror up to half a second of it in silence."""
+    recording = getattr(cut, "recording", None)
+    if recording is None or recording.transforms:
+        return
+    for path in audio_files(cut):
+        try:
+            info = soundfile.info(path)
+        except soundfile.SoundFileError:
+            continue  # a format that lhotse reads by other means, or no audio: loading tells
+        seconds = info.frames / info.samplerate
+        if abs(seconds - recording.duration) > _LENGTH_TOLERANCE:
+            raise UserError(
+                f"{name_of(cut)}: the file has {seconds:.3f} s, the manifest says {recording.duration:.3f} s: it is truncated"
+                " or was changed; fetch it again or make the manifest anew"
+            )
 
 
 def resample(samples: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:

@@ -73,6 +73,10 @@ def extract_features(
             raise UserError(f"speed {factor}: expected a factor from 0.5 to 2 that gives a whole sampling rate")
     worker = _Worker(Path(folder), config, tuple(dict.fromkeys(speeds)), channel)
     pending = list(cuts)
+    occurrences = Counter(cut.id for cut in pending)
+    if len(occurrences) < len(pending):
+        twice = next(cut for cut in pending if occurrences[cut.id] > 1)
+        raise UserError(f"{name_of(twice)} occurs twice; give each cut an id of its own")
     done: list[Any] = []
     report = ExtractionReport(CutSet.from_cuts([]))
     rates: Counter[int] = Counter()
