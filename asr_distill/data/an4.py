@@ -14,7 +14,8 @@ from asr_distill.data.download import fetch_corpus
 from asr_distill.data.speaker_choice import RULE, choose_speakers
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
-# The site publishes no digest. This one is what users of a mirror of the same archive have pinned in public.
+# The site publishes no digest. This one is what a public project pins for a mirror of the archive; where the site serves
+# other bytes, `download` shows both digests and --sha256 decides.
 SHA256 = "a0525579493735d32b60fb6fa5975dd0eaacde087b0a4eeb7f13b7ef33077b12"
 EXPECTED = {"train": {"utterances": 948, "speakers": 74}, "test": {"utterances": 130, "speakers": 10, "words": 773}}
 DEV_SPEAKERS = 8
