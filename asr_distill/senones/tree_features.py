@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from asr_distill.base import UserError
+
 DELTA_WINDOW = 2
 
 
@@ -57,10 +59,12 @@ def normalised_by_speaker(
 
     Yields:
         ``(utterance id, (T, D))`` float64 with mean 0 and variance 1 over each speaker's frames. A feature that never varies
-        for a speaker becomes 0.
+        for a speaker becomes 0. Raises `UserError` naming the utterance where a feature is not finite.
     """
     totals: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
-    for _, speaker, features in utterances():
+    for key, speaker, features in utterances():
+        if not np.isfinite(features).all():
+            raise UserError(f"utterance {key!r}: its features hold NaN or infinity; compute them again: asr-distill features")
         frames, sums, squares = totals.get(speaker, (0, 0.0, 0.0))
         frames64 = features.astype(np.float64)
         totals[speaker] = (frames + len(features), sums + frames64.sum(axis=0), squares + (frames64**2).sum(axis=0))

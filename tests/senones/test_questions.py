@@ -36,6 +36,20 @@ def test_by_hand() -> None:
     assert questions.centre == ()
 
 
+def test_each_pdf_class_has_a_hierarchy() -> None:
+    """All in all A is like B and C like D, but in their first state A is like C and B like D."""
+    topology = small_topology()
+    first, others = {2: 0.0, 3: 10.0, 4: 1.0, 5: 12.0}, {2: 0.0, 3: 1.0, 4: 90.0, 5: 92.0}
+    stats = monophones({phone: others[phone] for phone in others})
+    rows = stats.pdf_classes == 0
+    stats.sums[rows, 0] = [2 * first[int(phone)] for phone in stats.contexts[rows, 1]]
+    stats.squares[rows, 0] = [2 * first[int(phone)] ** 2 + 2 for phone in stats.contexts[rows, 1]]
+    together = set(cluster_phone_questions(stats, topology, per_pdf_class=False).context)
+    alone = set(cluster_phone_questions(stats, topology).context)
+    assert {frozenset({2, 3}), frozenset({4, 5})} <= together
+    assert alone - together == {frozenset({2, 4}), frozenset({3, 5})}
+
+
 def test_phones_without_statistics_are_speech_all_the_same() -> None:
     questions = cluster_phone_questions(monophones({2: 0.0, 3: 1.0}), small_topology())
     assert [set(question) for question in questions.context] == [{0}, {1}, {0, 1}, {2}, {3}, {2, 3}, {2, 3, 4, 5}]

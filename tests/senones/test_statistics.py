@@ -67,6 +67,21 @@ def test_against_a_loop_over_frames(chunk_frames: int, monkeypatch: pytest.Monke
         np.testing.assert_allclose(stats.squares[row], (frames**2).sum(0))
 
 
+def test_frames_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled: list[int] = []
+    pool = statistics._pool
+
+    def watched(contexts: np.ndarray, pdf_classes: np.ndarray, packed: np.ndarray) -> TreeStatistics:
+        pooled.append(len(packed) if (packed[:, 0] == 1).all() else 0)
+        return pool(contexts, pdf_classes, packed)
+
+    monkeypatch.setattr(statistics, "CHUNK_FRAMES", 50)
+    monkeypatch.setattr(statistics, "_pool", watched)
+    alignments, features = random_utterances(1, count=30)
+    accumulate_triphone_statistics(alignments, features.items(), small_topology())
+    assert max(pooled) < 50 + max(map(len, alignments.values())) < sum(map(len, alignments.values()))
+
+
 def test_parts_merge_to_the_whole() -> None:
     alignments, features = random_utterances(2)
     topology, items = small_topology(), list(features.items())
@@ -149,3 +164,6 @@ def test_speakers_are_normalised_over_all_their_utterances() -> None:
         np.testing.assert_allclose(frames.std(0), 1.0)
     constant = dict(normalised_by_speaker(lambda: [("u", "a", np.full((4, 1), 5.0))]))
     np.testing.assert_array_equal(constant["u"], np.zeros((4, 1)))
+    broken = [("good", "a", np.ones((4, 1))), ("bad", "a", np.array([[1.0], [np.inf]]))]
+    with pytest.raises(UserError, match="'bad': its features hold NaN or infinity"):
+        list(normalised_by_speaker(lambda: broken))
