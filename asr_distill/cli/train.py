@@ -89,7 +89,7 @@ def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str
     from asr_distill.data import FrameStore
     from asr_distill.features import config_difference
     from asr_distill.senones import SenoneInventory, check_same
-    from asr_distill.student import write_bundle_files
+    from asr_distill.student import BundleParts
     from asr_distill.training import FrameExamples, load_training_config, train_model
     from asr_distill.training.precision import choose_device
 
@@ -116,16 +116,13 @@ def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str
         train_store, inventory.num_senones, config.window, device, spec_augment=config.spec_augment, **options
     )
     dev = FrameExamples(dev_store, inventory.num_senones, config.window, device) if dev_store is not None else None
-    directory = args.output / f"seed{seed}"
-    description = write_bundle_files(
-        directory,
-        inventory=args.inventory,
-        priors=args.priors,
-        features=train_store.feature_config,
-        window=config.window,
-        normalisation=train_store.normalisation,
+    parts = BundleParts(args.inventory, args.priors, train_store.feature_config, config.window, train_store.normalisation)
+    return train_model(
+        *(config, train, dev, args.output / f"seed{seed}"),
+        description=parts.describe(),
+        companions=parts.write,
+        initial_model=args.initial_model,
     )
-    return train_model(config, train, dev, directory, description=description, initial_model=args.initial_model)
 
 
 def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, Any]]:

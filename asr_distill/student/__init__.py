@@ -5,8 +5,8 @@ log-likelihoods for a decoding graph of the same senones, also as a `k2.DenseFsa
 ``student.py`` first, then ``bundle.py``.
 """
 
-from asr_distill.student.bundle import BundleConfig, set_acoustic_scale, write_bundle_files
+from asr_distill.student.bundle import BundleConfig, BundleParts, set_acoustic_scale
 from asr_distill.student.scoring_pass import Timings
 from asr_distill.student.student import Student
 
-__all__ = ["BundleConfig", "Student", "Timings", "set_acoustic_scale", "write_bundle_files"]
+__all__ = ["BundleConfig", "BundleParts", "Student", "Timings", "set_acoustic_scale"]

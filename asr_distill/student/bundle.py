@@ -27,14 +27,17 @@ class BundleConfig:
     """``config.json`` of a bundle, strict.
 
     network: name and options of the registered network. training: what was trained how, for people and reports.
-    senones_hash: of the inventory whose senones the outputs are. acoustic_scale: what multiplies log-likelihoods in a
+    normalisation: the choice, and the hash of its statistics. senones_hash: of the inventory whose senones the outputs are.
+    priors_hash: of priors.json. acoustic_scale: what multiplies log-likelihoods in a
     search, tuned on dev; None until then.
     """
 
     network: dict[str, Any]
     features: Fbank40Config
     window: ContextWindow
+    normalisation: dict[str, Any]
     senones_hash: str
+    priors_hash: str
     acoustic_scale: float | None = None
     training: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
@@ -56,38 +59,43 @@ class BundleConfig:
         return from_mapping(BundleConfig, read_json(path), str(path))
 
 
-def write_bundle_files(
-    directory: str | Path,
-    *,
-    inventory: str | Path,
-    priors: str | Path,
-    features: Fbank40Config,
-    window: ContextWindow,
-    normalisation: Normalisation,
-) -> dict[str, Any]:
-    """Copies senones and priors and writes the normalisation; returns what `train_model` adds to ``config.json``.
+@dataclass(frozen=True)
+class BundleParts:
+    """What makes a model directory a bundle: handed to `train_model` as ``description`` and ``companions``.
 
-    Of a normalisation per speaker only the choice is kept: new speakers bring their own statistics.
-    Raises `UserError` where the priors belong to another inventory.
+    inventory, priors: the files senones.json and priors.json to copy. features, window, normalisation: of the training data;
+    of a normalisation per speaker only the choice is kept, for new speakers bring their own statistics.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    senones_hash = SenoneInventory.load(inventory).hash
-    SenonePriors.load(priors, senones_hash)
-    for source, name in ((inventory, SENONES_FILE), (priors, PRIORS_FILE)):
-        if Path(source).resolve() != (directory / name).resolve():
+
+    inventory: Path
+    priors: Path
+    features: Fbank40Config
+    window: ContextWindow
+    normalisation: Normalisation
+
+    def describe(self) -> dict[str, Any]:
+        """What `train_model` adds to ``config.json``. Raises `UserError` where the priors belong to another inventory."""
+        senones_hash = SenoneInventory.load(self.inventory).hash
+        return {
+            "format": FORMAT,
+            "features": to_mapping(self.features),
+            "window": to_mapping(self.window),
+            "normalisation": self._kept_normalisation().describe(),
+            "senones_hash": senones_hash,
+            "priors_hash": SenonePriors.load(self.priors, senones_hash).hash,
+            "acoustic_scale": None,
+        }
+
+    def write(self, directory: Path) -> None:
+        """Copies senones and priors and writes the normalisation into ``directory``."""
+        for source, name in ((self.inventory, SENONES_FILE), (self.priors, PRIORS_FILE)):
             with atomic_path(directory / name) as temporary:
                 shutil.copyfile(source, temporary)
-    if normalisation.kind != "corpus":
-        normalisation = Normalisation(normalisation.kind, normalisation.variance)
-    normalisation.save(directory)
-    return {
-        "format": FORMAT,
-        "features": to_mapping(features),
-        "window": to_mapping(window),
-        "senones_hash": senones_hash,
-        "acoustic_scale": None,
-    }
+        self._kept_normalisation().save(directory)
+
+    def _kept_normalisation(self) -> Normalisation:
+        whole = self.normalisation
+        return whole if whole.kind == "corpus" else Normalisation(whole.kind, whole.variance)
 
 
 def set_acoustic_scale(directory: str | Path, acoustic_scale: float | None) -> None:

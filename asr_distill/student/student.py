@@ -62,10 +62,17 @@ class Student:
         inventory = SenoneInventory.load(bundle / SENONES_FILE)
         check_same(config.senones_hash, inventory.hash, f"{bundle / 'config.json'}", f"{bundle / SENONES_FILE}")
         priors = SenonePriors.load(bundle / PRIORS_FILE, inventory.hash)
+        normalisation = Normalisation.load(bundle)
+        for name, found, expected in (
+            (PRIORS_FILE, priors.hash, config.priors_hash),
+            ("normalisation.json", normalisation.hash, config.normalisation.get("hash")),
+        ):
+            if found != expected:
+                raise UserError(f"{bundle / name} hashes to {found}, config.json says {expected}; copy the whole bundle again")
         outputs = config.network["num_senones"]
         if outputs != inventory.num_senones:
             raise UserError(f"{bundle}: the network has {outputs} outputs for {inventory.num_senones} senones; train it again")
-        return cls(config, network, Normalisation.load(bundle), priors, inventory, device=device, autocast=autocast)
+        return cls(config, network, normalisation, priors, inventory, device=device, autocast=autocast)
 
     def check_senones(self, senones_hash: str | None, what: str) -> None:
         """Raises `UserError` with both hashes unless ``what`` (a graph, labels, a model) has the senones of this model."""

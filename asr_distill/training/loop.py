@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,14 @@ def train_model(
     objective: Objective | None = None,
     *,
     description: Mapping[str, Any] | None = None,
+    companions: Callable[[Path], None] | None = None,
     initial_model: str | Path | None = None,
 ) -> dict[str, Any]:
     """Trains the network of ``config`` on ``train`` and leaves a model directory at ``out_dir``.
 
     objective: what is minimised; hard labels where it is None. dev: decides the best epoch, early stopping and newbob.
-    description: further plain values for ``config.json``. initial_model: a model directory to start from instead of fresh
+    description: further plain values for ``config.json``. companions: called with ``out_dir`` at the end, writes the files that
+    belong beside the weights. initial_model: a model directory to start from instead of fresh
     weights; its network must be the one of ``config``.
 
     Writes ``config.json``, ``model.safetensors``, ``log.csv``, ``tensorboard/`` and last ``completed.json``; while it runs,
@@ -55,6 +57,7 @@ def train_model(
     objective = objective or HardLabels(config.label_smoothing)
     network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
     identity = _identity(config, network_config, train, dev, objective, initial_model)
+    identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
     with _reproducible(config, device):
@@ -109,6 +112,8 @@ def train_model(
         if config.keep == "best" and progress.best_epoch is not None:
             state.load_best()
         summary = _summary(config, network_config, state, bf16, identity)
+        if companions is not None:
+            companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
         times = {"seconds": sum(row["seconds"] for row in progress.history), "torch": torch.__version__, "device": str(device)}
         write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})

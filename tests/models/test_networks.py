@@ -143,7 +143,7 @@ def test_unknown_networks_and_options_are_refused_with_the_known_ones() -> None:
         build_network({"name": "senone_cnn", "num_senones": 3})
     with pytest.raises(UserError, match=r"unknown key 'widht'.*did you mean 'width'"):
         build_network({"name": "senone_dnn", "num_senones": 3, "widht": 5})
-    with pytest.raises(UserError, match="dropout is 1.5"):
+    with pytest.raises(UserError, match=r"dropout is 1\.5"):
         build_network({"num_senones": 3, "dropout": 1.5})
     with pytest.raises(UserError, match="num_senones is 4, but the data has 3"):
         complete_network_config({"num_senones": 4}, num_senones=3, input_dim=10)

@@ -54,7 +54,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 @pytest.mark.parametrize("setting", ["epochs", "=3", "epochs.more=3", "lerning_rate=1"])
 def test_mistaken_settings_are_named(setting: str) -> None:
-    with pytest.raises(UserError, match="setting|unknown key"):
+    with pytest.raises(UserError, match=r"setting|unknown key"):
         load_training_config(None, [setting])
 
 

@@ -31,6 +31,11 @@ def changed(**options: Any) -> TrainingConfig:
     return dataclasses.replace(SMALL, **options)
 
 
+def rows_of(directory: Path) -> list[dict[str, str]]:
+    with open(directory / "log.csv", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 class Killed(Exception):
     """What stands for a kill."""
 
@@ -75,7 +80,7 @@ def test_a_killed_and_resumed_run_ends_in_the_same_bits(tmp_path: Path, options:
         assert whole.keys() == resumed.keys()
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
         assert (tmp_path / "whole" / "config.json").read_bytes() == (tmp_path / name / "config.json").read_bytes()
-        logs = [list(csv.DictReader(open(tmp_path / run / "log.csv"))) for run in ("whole", name)]
+        logs = [rows_of(tmp_path / run) for run in ("whole", name)]
         for row in (*logs[0], *logs[1]):
             del row["seconds"], row["frames_per_second"]
         assert logs[0] == logs[1]
@@ -94,7 +99,7 @@ def test_the_seed_decides_and_the_callers_random_numbers_are_left_alone(tmp_path
 
 
 def test_one_step_of_sgd_equals_the_gradient_by_hand(tmp_path: Path) -> None:
-    """A linear network: the gradient of mean cross-entropy is (softmax - onehot)^T x / N, and weights decay but biases do not."""
+    """A linear network: the gradient of mean cross-entropy is (softmax - onehot)^T x / N; weights decay, biases do not."""
     train = Clusters(num_examples=16)
     train.batch = lambda indices, generator=None: {  # type: ignore[method-assign]  # without the perturbation
         "inputs": train.inputs[indices],
@@ -128,7 +133,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
     dev = Clusters(seed=1, num_examples=64)
     dev.labels = torch.randint(5, (64,), generator=torch.Generator().manual_seed(9))
     summary = train_model(changed(epochs=60, patience=3), Clusters(), dev, tmp_path / "run")
-    rows = list(csv.DictReader(open(tmp_path / "run" / "log.csv")))
+    rows = rows_of(tmp_path / "run")
     accuracies = [float(row["dev_accuracy"]) for row in rows]
     best = accuracies.index(max(accuracies)) + 1
     assert summary["epochs"] == len(rows) == best + 3 < 60
@@ -142,7 +147,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
 def test_newbob_halves_after_epochs_without_a_gain(tmp_path: Path) -> None:
     config = changed(schedule="newbob", newbob_threshold=5.0, epochs=6)
     train_model(config, Clusters(), Clusters(seed=1), tmp_path / "run")
-    rows = list(csv.DictReader(open(tmp_path / "run" / "log.csv")))
+    rows = rows_of(tmp_path / "run")
     rate, best = 0.01, None
     for row in rows:
         assert float(row["learning_rate"]) == pytest.approx(rate)
@@ -182,7 +187,7 @@ def test_nothing_on_disk_is_pickled(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_names_the_step_and_what_to_do(tmp_path: Path) -> None:
     train = Clusters()
     train.inputs[17] = float("nan")
-    position = [index for index, batch in enumerate(train.order(32, 0, 0, 0)) if (batch == 17).any()][0] + 1
+    position = next(step for step, batch in enumerate(train.order(32, 0, 0, 0), 1) if (batch == 17).any())
     with pytest.raises(UserError, match=rf"loss is nan at step {position} of epoch 1.*halve learning_rate"):
         train_model(SMALL, train, None, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()

@@ -1,0 +1,169 @@
+"""Student against the same computation by hand; bundles and their guards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lhotse import CutSet
+
+from asr_distill.base import UserError, read_json, write_json
+from asr_distill.features import Fbank40
+from asr_distill.models import load_tensors
+from asr_distill.student import BundleConfig, Student, set_acoustic_scale
+from asr_distill.student.student import dense_scores
+
+
+def by_hand(bundle: Path, normalised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log posteriors and log-likelihoods of ``(T, 40)`` normalised features with numpy alone."""
+    weights = {name: tensor.double().numpy() for name, tensor in load_tensors(bundle / "model.safetensors").items()}
+    rows = np.clip(np.arange(len(normalised))[:, None] + np.arange(-20, 6), 0, len(normalised) - 1)
+    activations = normalised[rows].reshape(len(normalised), 1040).astype(np.float64)
+    for layer in range(2):
+        activations = np.maximum(0, activations @ weights[f"hidden.{layer}.weight"].T + weights[f"hidden.{layer}.bias"])
+    logits = activations @ weights["output.weight"].T + weights["output.bias"]
+    log_posteriors = (
+        logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True)) - logits.max(1, keepdims=True)
+    )
+    stored = read_json(bundle / "priors.json")
+    counts = np.array(stored["counts"]) + stored["smoothing"]
+    priors = np.maximum(counts / counts.sum(), stored["relative_floor"] / len(counts))
+    return log_posteriors, log_posteriors - np.log(priors / priors.sum())
+
+
+def standardised(features: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    return (features - pool.mean(0)) / pool.std(0)
+
+
+def test_scores_pool_the_cuts_of_a_speaker_as_by_hand(corpus: Any, fbank: Fbank40) -> None:
+    bundle = corpus.train()
+    student = Student.load(bundle)
+    raw = {cut.id: fbank.extract(cut.load_audio(), 16000) for cut in corpus.cuts}
+    speakers = {cut.id: cut.supervisions[0].speaker for cut in corpus.cuts}
+    without = CutSet.from_cuts(cut.drop_features() for cut in corpus.cuts)
+    for cuts, chunk in ((corpus.cuts, 4096), (without, 4096), (corpus.cuts, 30)):
+        scored = list(student.scores(cuts, chunk_frames=chunk))
+        assert [cut.id for cut, _, _ in scored] == ["u1", "u3", "u2", "u4"]
+        for cut, scores, timings in scored:
+            pool = np.concatenate([raw[other] for other in raw if speakers[other] == speakers[cut.id]])
+            _, expected = by_hand(bundle, standardised(raw[cut.id], pool))
+            np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-3, atol=2e-3)
+            assert scores.dtype == torch.float32
+            assert scores.shape == (len(raw[cut.id]), corpus.inventory.num_senones)
+            assert timings.features > 0
+            assert timings.network > 0
+            assert timings.duration == cut.duration
+
+
+@pytest.mark.parametrize("kind", ["none", "utterance", "corpus"])
+def test_audio_and_features_give_what_the_arithmetic_says(corpus: Any, fbank: Fbank40, kind: str) -> None:
+    bundle = corpus.train(kind=kind)
+    student = Student.load(bundle)
+    everything = np.concatenate([fbank.extract(cut.load_audio(), 16000) for cut in corpus.cuts])
+    cut = corpus.cuts["u3"]
+    samples = cut.load_audio()[0]
+    raw = fbank.extract(samples, 16000)
+    normalised = {"none": raw, "utterance": standardised(raw, raw), "corpus": standardised(raw, everything)}[kind]
+    posteriors, likelihoods = by_hand(bundle, normalised)
+    tolerance = {"rtol": 1e-3, "atol": 2e-3}
+    np.testing.assert_allclose(student.log_posteriors(samples), posteriors, **tolerance)
+    np.testing.assert_allclose(student.log_likelihoods(torch.from_numpy(samples)), likelihoods, **tolerance)
+    np.testing.assert_allclose(student.log_likelihoods(raw), likelihoods, **tolerance)
+    np.testing.assert_allclose(student.log_likelihoods(normalised, normalised=True), likelihoods, **tolerance)
+    inputs = student.window(torch.from_numpy(normalised.astype(np.float32)))
+    np.testing.assert_allclose(student.log_posteriors(inputs, chunk_frames=7), posteriors, **tolerance)
+    np.testing.assert_allclose(np.exp(student.log_posteriors(samples)).sum(1), 1, rtol=1e-5)
+    ((_, scores, _),) = student.scores([cut])
+    np.testing.assert_allclose(scores, likelihoods, **tolerance)
+    with pytest.raises(UserError, match=r"features \(T, 40\).*\(3, 41\)"):
+        student.log_posteriors(torch.zeros(3, 41))
+
+
+def test_a_lone_utterance_uses_its_own_statistics_where_speakers_are_unknown(corpus: Any, fbank: Fbank40) -> None:
+    bundle = corpus.train()
+    samples = corpus.cuts["u1"].load_audio()[0]
+    raw = fbank.extract(samples, 16000)
+    _, expected = by_hand(bundle, standardised(raw, raw))
+    np.testing.assert_allclose(Student.load(bundle).log_likelihoods(samples), expected, rtol=1e-3, atol=2e-3)
+
+
+def test_dense_scores_shift_senones_by_one_and_forbid_label_0() -> None:
+    rows = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]])]
+    infinity = float("inf")
+    expected = [[[-infinity, 0.5, 1.0], [-infinity] * 3], [[-infinity, 1.5, 2.0], [-infinity, 2.5, 3.0]]]
+    scores, segments = dense_scores(rows, None, 2, 0.5)
+    assert scores.tolist() == expected
+    assert segments.tolist() == [[0, 0, 1], [1, 0, 2]]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    again, _ = dense_scores(padded, torch.tensor([1, 2]), 2, 0.5)
+    assert torch.equal(scores, again)
+    for wrong, lengths in (([rows[0][:, :1]], None), ([rows[0][:0]], None), (padded, None), (padded, [1, 3]), ([], None)):
+        with pytest.raises(UserError):
+            dense_scores(wrong, lengths, 2, 1.0)
+
+
+def test_k2_finds_the_best_path_through_a_graph_of_the_users(corpus: Any) -> None:
+    """A graph that accepts any senones: the best path is the row-wise maximum, its score their sum times the scale."""
+    k2 = pytest.importorskip("k2")
+    student = Student.load(corpus.train())
+    scores = [rows for _, rows, _ in student.scores(corpus.cuts)]
+    count = student.num_senones
+    lines = [f"0 0 {label} 0.0" for label in range(1, count + 1)] + ["0 1 -1 0.0", "1"]
+    graph = k2.arc_sort(k2.Fsa.from_str("\n".join(lines)))
+    dense = student.dense_fsa_vec(scores, acoustic_scale=0.3)
+    lattice = k2.intersect_dense_pruned(graph, dense, 20.0, 8.0, 1, 10000)
+    totals = lattice.get_tot_scores(use_double_scores=True, log_semiring=False)
+    np.testing.assert_allclose(totals, [0.3 * rows.double().max(1).values.sum() for rows in scores], rtol=1e-4)
+    best = k2.shortest_path(lattice, use_double_scores=True)
+    senones = [label - 1 for label in best[0].labels.tolist() if label > 0]
+    assert senones == scores[0].argmax(1).tolist()
+
+
+def test_other_senones_are_refused_with_both_hashes(corpus: Any, tmp_path: Path) -> None:
+    bundle = corpus.train()
+    student = Student.load(bundle)
+    student.check_senones(corpus.inventory.hash, "the graph")
+    with pytest.raises(UserError, match=rf"the graph and the model.*abc and {corpus.inventory.hash}"):
+        student.check_senones("abc", "the graph")
+    other = tmp_path / "other"
+    shutil.copytree(bundle, other)
+    config = read_json(other / "config.json")
+    write_json(other / "config.json", {**config, "senones_hash": "abc"})
+    with pytest.raises(UserError, match="different senone inventories"):
+        Student.load(other)
+
+
+def test_bundles_are_strict_and_carry_the_tuned_scale(corpus: Any, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(corpus.train(), bundle)
+    assert Student.load(bundle).acoustic_scale is None
+    set_acoustic_scale(bundle, 0.1)
+    assert Student.load(bundle).acoustic_scale == 0.1
+    with pytest.raises(UserError, match="above 0"):
+        set_acoustic_scale(bundle, -1.0)
+    config = read_json(bundle / "config.json")
+    write_json(bundle / "config.json", {**config, "temperatur": 1})
+    with pytest.raises(UserError, match=r"unknown key 'temperatur'.*valid keys"):
+        Student.load(bundle)
+    write_json(bundle / "config.json", {**config, "format": 2})
+    with pytest.raises(UserError, match="format 2"):
+        BundleConfig.load(bundle)
+    (bundle / "config.json").unlink()
+    with pytest.raises(UserError, match=r"not a bundle: it has no config\.json"):
+        Student.load(bundle)
+
+
+def test_cuts_that_do_not_fit_are_named(corpus: Any) -> None:
+    student = Student.load(corpus.train())
+    cut = corpus.cuts["u1"]
+    nobody = cut.drop_supervisions()
+    with pytest.raises(UserError, match=r"cut u1.*has no speaker"):
+        list(student.scores([nobody]))
+    foreign = corpus.cuts["u2"].drop_features()
+    foreign.features = type(cut.features)(**{**cut.features.to_dict(), "num_features": 80})
+    with pytest.raises(UserError, match=r"cut u2.*80.*model takes"):
+        list(student.scores([foreign]))

@@ -1,0 +1,89 @@
+"""``asr-distill train`` from frame stores to bundles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr_distill.base import UserError
+from asr_distill.cli.main import main
+from asr_distill.cli.train import parse_seeds
+from asr_distill.data import FrameStore
+from asr_distill.features import Normalisation
+from asr_distill.models import load_tensors
+from asr_distill.senones import SenoneInventory, SenonePriors, default_topology, monophone_tree
+from asr_distill.student import Student
+
+
+def test_seeds_are_numbers_and_ranges() -> None:
+    assert parse_seeds("0") == [0]
+    assert parse_seeds("0-3,7,2") == [0, 1, 2, 3, 7]
+    for wrong in ("a", "3-1", "1-", "-1", "1,,2"):
+        with pytest.raises(UserError, match="--seeds"):
+            parse_seeds(wrong)
+
+
+def test_several_seeds_in_processes_equal_one_after_the_other(corpus: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus.train("--seeds", "1-2", name="serial")
+    corpus.train("--seeds", "1", "--json", name="parallel")
+    capsys.readouterr()
+    finished = corpus.folder / "models" / "parallel" / "seed1" / "model.safetensors"
+    before = finished.stat().st_mtime_ns
+    corpus.train("--seeds", "1-2", "--jobs", "2", "--json", name="parallel")
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert [row["seed"] for row in rows] == [1, 2]
+    assert finished.stat().st_mtime_ns == before
+    for seed in (1, 2):
+        serial, parallel = (
+            load_tensors(corpus.folder / "models" / name / f"seed{seed}" / "model.safetensors")
+            for name in ("serial", "parallel")
+        )
+        assert all((serial[key] == parallel[key]).all() for key in serial)
+    files = {path.name for path in (corpus.folder / "models" / "serial" / "seed1").iterdir()}
+    assert files - {"tensorboard"} == {
+        *("config.json", "model.safetensors", "log.csv", "completed.json", "senones.json", "priors.json"),
+        *("normalisation.json", "normalisation.safetensors"),
+    }
+
+
+def test_the_bundle_carries_the_training_datas_normalisation(corpus: Any) -> None:
+    student = Student.load(corpus.train(kind="corpus"))
+    stored = FrameStore.open(corpus.store("corpus")).normalisation
+    assert student.normalisation.hash == stored.hash
+    per_speaker = Student.load(corpus.train(kind="speaker")).normalisation
+    assert (per_speaker.kind, per_speaker.moments) == ("speaker", {})
+
+
+def test_what_does_not_fit_together_is_refused(corpus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    topology = default_topology(["SIL", "A"], ["SIL"])
+    other_inventory = SenoneInventory(topology, monophone_tree(topology))
+    other_inventory.save(tmp_path / "senones.json")
+    SenonePriors.from_labels([], other_inventory.num_senones, other_inventory.hash).save(tmp_path / "priors.json")
+
+    def message(*words: str) -> str:
+        files = ["--priors", str(corpus.folder / "priors.json"), "--output", str(tmp_path / "models"), "--quiet"]
+        assert main(["train", "--train", str(corpus.store("corpus")), *files, *words]) == 1
+        return capsys.readouterr().err
+
+    assert "different senone inventories" in message("--inventory", str(tmp_path / "senones.json"))
+    inventory = ["--inventory", str(corpus.folder / "senones.json")]
+    assert "normalised differently (corpus, speaker" in message(*inventory, "--dev", str(corpus.store("speaker")))
+    cuts = list(corpus.cuts)
+    other = {"senones_hash": corpus.inventory.hash, "num_senones": corpus.inventory.num_senones}
+    FrameStore.create(tmp_path / "dev", cuts[:1], "corpus", **other)
+    assert "normalised differently" in message(*inventory, "--dev", str(tmp_path / "dev"))
+    assert "the priors" in message(
+        "--inventory", str(corpus.folder / "senones.json"), "--priors", str(tmp_path / "priors.json")
+    )
+    assert "--seeds x" in message(*inventory, "--seeds", "x")
+    assert "--jobs 0" in message(*inventory, "--jobs", "0")
+    assert "unknown key 'layers'" in message(*inventory, "--set", "layers=3")
+    unlabelled = [cut.with_id(cut.id) for cut in cuts]
+    for cut in unlabelled:
+        cut.custom = None
+    FrameStore.create(tmp_path / "unlabelled", unlabelled, Normalisation("none"))
+    assert "different senone inventories: None" in message(*inventory, "--dev", str(tmp_path / "unlabelled"))
+    assert not (tmp_path / "models").exists()
