@@ -6,16 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, read_json, write_json, write_text
+from asr_distill.base import UserError, atomic_directory, hash_of_object, read_json
+from asr_distill.lang.layout import FORMAT, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
-from asr_distill.lang.lexicon_fst import build_lexicon_fst, disambiguate
-from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, begins_word, join_pieces, normalise_word
+from asr_distill.lang.lexicon_fst import disambiguate
+from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces, normalise_word
 from asr_distill.lang.symbols import EPSILON, SymbolTable
 
 POSITIONS = ("_B", "_E", "_I", "_S")
-_FORMAT = "asr_distill.lang/1"
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Lang:
             lexicon, Path(directory), silence_phones, phones, silence_probability, position_dependent, "phones"
         )
         with atomic_directory(directory) as temporary:
-            lang._write(temporary)
+            write_lang(lang, temporary)
         return lang
 
     @classmethod
@@ -107,10 +106,10 @@ class Lang:
         lang = cls._assemble(lexicon, Path(directory), silence_phones, phones, silence_probability, False, "subwords")
         align = cls._assemble(whole, Path(directory) / "align", silence_phones, phones, silence_probability, False, "phones")
         with atomic_directory(directory) as temporary:
-            lang._write(temporary)
+            write_lang(lang, temporary)
             subwords.save(temporary)
             (temporary / "align").mkdir()
-            align._write(temporary / "align")
+            write_lang(align, temporary / "align")
         return lang
 
     @classmethod
@@ -158,9 +157,9 @@ class Lang:
                 f"{directory} is not a lang directory (no lang.json in it); write one with `asr-distill lang build`"
             )
         parameters = read_json(directory / "lang.json")
-        if parameters.get("format") != _FORMAT:
+        if parameters.get("format") != FORMAT:
             raise UserError(
-                f"{directory / 'lang.json'}: found format {parameters.get('format')!r}, expected {_FORMAT!r}; build it again"
+                f"{directory / 'lang.json'}: found format {parameters.get('format')!r}, expected {FORMAT!r}; build it again"
             )
         phones, words = SymbolTable.read(directory / "phones.txt"), SymbolTable.read(directory / "words.txt")
         lexicon = Lexicon.read(directory / "lexiconp.txt")
@@ -244,78 +243,6 @@ class Lang:
         """
         return self if self.kind == "phones" else Lang.load(self.directory / "align")
 
-    def _write(self, directory: Path) -> None:
-        entries = self.lexicon.entries
-        sequences, _ = disambiguate(entries)
-        self.phones.write(directory / "phones.txt")
-        self.phones.write(directory / "tokens.txt")
-        self.words.write(directory / "words.txt")
-        self.lexicon.write(directory / "lexiconp.txt")
-        lines = (f"{e.word} {e.probability:.9g} {' '.join(s)}\n" for e, s in zip(entries, sequences, strict=True))
-        write_text(directory / "lexiconp_disambig.txt", "".join(lines))
-        for plain in (directory / "lexicon.txt", directory / "lexicon_disambig.txt"):
-            of = sequences if "disambig" in plain.name else [e.phones for e in entries]
-            write_text(plain, "".join(f"{e.word} {' '.join(s)}\n" for e, s in zip(entries, of, strict=True)))
-        write_text(directory / "disambig.int", _lines(self.disambig_ids))
-        write_text(directory / "silence.txt", _lines(self.silence_phones))
-        self._write_kaldi_folder(directory / "phones")
-        for name, fst in (("L", self._fst(None)), ("L_disambig", self._fst(sequences))):
-            write_text(directory / f"{name}.fst.txt", fst.to_text())
-            fst.to_kaldifst().write(str(directory / f"{name}.fst"))
-        write_json(
-            directory / "lang.json",
-            {
-                "format": _FORMAT,
-                "kind": self.kind,
-                "silence_phone": self.silence_phone,
-                "silence_phones": list(self.silence_phones),
-                "silence_probability": self.silence_probability,
-                "position_dependent": self.position_dependent,
-                "phones": len(self.real_phones),
-                "words": len(self.real_words),
-                "pronunciations": len(entries),
-                "disambiguation_symbols": len(self.disambig_ids),
-                "hash": self.hash,
-            },
-        )
-
-    def _write_kaldi_folder(self, folder: Path) -> None:
-        """Kaldi's ``phones/`` lists, which its tools look for."""
-        folder.mkdir()
-        silence = list(self.silence_phones)
-        lists = {
-            "silence": silence,
-            "nonsilence": [phone for phone in self.real_phones if phone not in self.silence_phones],
-            "optional_silence": [self.silence_phone],
-            "context_indep": silence,
-            "disambig": [self.phones[index] for index in self.disambig_ids],
-        }
-        for name, members in lists.items():
-            write_text(folder / f"{name}.txt", _lines(members))
-            write_text(folder / f"{name}.int", _lines(self.phones[member] for member in members))
-            write_text(folder / f"{name}.csl", ":".join(str(self.phones[member]) for member in members) + "\n")
-        if self.position_dependent:
-            kinds = {"_B": "begin", "_E": "end", "_I": "internal", "_S": "singleton"}
-            rows = [(p, "nonword" if p in self.silence_phones else kinds[p[-2:]]) for p in self.real_phones]
-            write_text(folder / "word_boundary.txt", "".join(f"{phone} {kind}\n" for phone, kind in rows))
-            write_text(folder / "word_boundary.int", "".join(f"{self.phones[phone]} {kind}\n" for phone, kind in rows))
-
-    def _fst(self, sequences: Sequence[Sequence[str]] | None) -> Any:
-        with_disambiguation = sequences is not None
-        rows = sequences if sequences is not None else [entry.phones for entry in self.lexicon.entries]
-        initial = {self.words[word] for word in self.real_words if begins_word(word)}
-        return build_lexicon_fst(
-            [
-                (self.words[entry.word], entry.probability, [self.phones[symbol] for symbol in row])
-                for entry, row in zip(self.lexicon.entries, rows, strict=True)
-            ],
-            silence=self.phones[self.silence_phone],
-            silence_probability=self.silence_probability,
-            silence_disambiguation=self.disambig_ids[-1] if with_disambiguation else None,
-            backoff_labels=(self.backoff_phone_id, self.backoff_word_id) if with_disambiguation else None,
-            begins_word=initial.__contains__ if self.kind == "subwords" else None,
-        )
-
 
 def base_phone(name: str) -> str:
     """A phone's name without its position marker: ``AH_B`` to ``AH``."""
@@ -353,7 +280,3 @@ def _content_hash(
             "kind": kind,
         }
     )
-
-
-def _lines(items: Any) -> str:
-    return "".join(f"{item}\n" for item in items)

@@ -73,7 +73,7 @@ def write_g(fst: Any, path: str | Path) -> None:
 
 
 def uncovered_words(arpa: Arpa, words: SymbolTable) -> dict[str, list[str]]:
-    """``not_in_model``: words of the table that the model cannot predict; ``not_in_table``: words of the model that are left out."""
+    """``not_in_model``: words of the table that the model cannot predict; ``not_in_table``: words of the model left out."""
     marks = {BEGIN, END, "#0", "<eps>", *UNKNOWN_NAMES}
     return {
         "not_in_model": [word for word in words if word not in arpa and word not in marks],

@@ -157,7 +157,7 @@ class _Builder:
             self.arc(between, destination, disambiguation, 0, 0.0)
 
     def chain(self, source: int, labels: Sequence[int], word: int, cost: float, ends: Sequence[tuple[int, float]]) -> None:
-        """One word's labels from ``source``: its id and cost on the first arc, one last arc to each of ``ends`` at its extra cost."""
+        """One word's labels from ``source``: its id and cost on the first arc, a last arc to each of ``ends`` at its cost."""
         for label in labels[:-1]:
             following = self.state()
             self.arc(source, following, label, word, cost)

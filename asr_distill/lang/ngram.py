@@ -75,7 +75,7 @@ def estimate_ngram(
 
 
 def modified_discounts(counts: NgramCounts) -> tuple[float, float, float]:
-    """``D1, D2, D3+`` from the counts of counts; each falls back to `FALLBACK_DISCOUNTS` where it is undefined or outside (0, k)."""
+    """``D1, D2, D3+`` from counts of counts; where one is undefined or outside (0, k), that of `FALLBACK_DISCOUNTS`."""
     of = Counter(counts.values())
     n1, n2, n3, n4 = (of[k] for k in (1, 2, 3, 4))
     if n1 == 0 or n2 == 0:

@@ -48,7 +48,7 @@ class Subwords:
 
     @classmethod
     def train(cls, sentences: Iterable[Sequence[str]], vocabulary_size: int, *, kind: str = "bpe") -> Subwords:
-        """Trains on sentences of words; ``kind`` is ``bpe`` or ``unigram``. Words are normalised to NFC, nothing else is changed.
+        """Trains on sentences of words, normalised to NFC and not changed otherwise; ``kind`` is ``bpe`` or ``unigram``.
 
         Raises `UserError` for no text, words with the boundary mark, and a vocabulary size that the text cannot fill.
         """

@@ -1,0 +1,105 @@
+"""``asr-distill lang build`` and ``lang subwords``."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+
+from asr_distill.base import UserError, write_text
+from asr_distill.cli.main import emit
+from asr_distill.lang import Lang, Lexicon, Subwords
+from asr_distill.lang.lexicon import count_words
+from asr_distill.lang.transcripts import read_sentences
+
+
+def run_build(args: argparse.Namespace) -> None:
+    """Merges the lexicons, checks that they cover the text, and writes the lang directory."""
+    needed = _word_counts(args)
+    if not args.lexicon and not (args.cmudict and needed):
+        raise UserError("no lexicon: give --lexicon FILE, or --cmudict together with --cuts or --text that name the words")
+    if args.vocabulary == "train" and not needed:
+        raise UserError("--vocabulary train needs the training words: give --cuts or --text")
+    lexicon, added = _merged_lexicon(args, needed)
+    absent = lexicon.missing({word: count for word, count in needed.items() if word != args.unknown_word})
+    if args.missing_words is not None:
+        write_text(args.missing_words, "".join(f"{word} {count}\n" for word, count in absent.items()))
+    if args.vocabulary == "train":
+        lexicon = lexicon.restrict(needed)
+    if args.unknown_word is not None:
+        lexicon = lexicon.with_unknown(args.unknown_word, args.unknown_phone)
+    else:
+        lexicon.require(needed, _names(args))
+    lang = Lang.build(
+        lexicon,
+        args.output,
+        silence_phone=args.silence_phone,
+        silence_probability=args.silence_probability,
+        position_dependent=args.position_dependent,
+        noise_phones=(args.unknown_phone,),
+    )
+    result = {**_summary(lang), "words_from_cmudict": added, "missing": absent}
+    text = _describe(lang)
+    if added:
+        text += f"\nfrom CMUdict: {added} words"
+    if absent:
+        tokens = sum(absent.values())
+        listed = ", ".join(f"{word} ({count})" for word, count in itertools.islice(absent.items(), 20))
+        text += f"\nwithout a pronunciation, said as {args.unknown_word}: {len(absent)} words, {tokens} tokens: {listed}"
+    emit(args, result, text)
+
+
+def run_subwords(args: argparse.Namespace) -> None:
+    """Trains the pieces and writes the lang directory over them."""
+    sentences = read_sentences(args.text, args.cuts, ids=args.text_ids)
+    subwords = Subwords.train(sentences, args.vocabulary_size, kind=args.kind)
+    lang = Lang.build_subwords(
+        subwords,
+        itertools.chain.from_iterable(sentences),
+        args.output,
+        silence_phone=args.silence_phone,
+        silence_probability=args.silence_probability,
+        unknown_phone=args.unknown_phone,
+    )
+    emit(args, {**_summary(lang), "characters": len(subwords.alphabet)}, _describe(lang))
+
+
+def _word_counts(args: argparse.Namespace) -> dict[str, int]:
+    if not args.cuts and not args.text:
+        return {}
+    sentences = read_sentences(args.text, args.cuts, ids=args.text_ids)
+    return count_words(itertools.chain.from_iterable(sentences))
+
+
+def _merged_lexicon(args: argparse.Namespace, needed: dict[str, int]) -> tuple[Lexicon, int]:
+    keep_stress = args.stress == "keep"
+    lexicon = Lexicon(())
+    for path in args.lexicon:
+        lexicon = lexicon.merge(Lexicon.read(path, keep_stress=keep_stress))
+    before = len(lexicon.words)
+    if args.cmudict:
+        lexicon = lexicon.merge(Lexicon.from_cmudict(lexicon.missing(needed), keep_stress=keep_stress))
+    return lexicon, len(lexicon.words) - before
+
+
+def _names(args: argparse.Namespace) -> str:
+    return ", ".join(str(path) for path in (*args.cuts, *args.text))
+
+
+def _summary(lang: Lang) -> dict[str, object]:
+    return {
+        "lang": str(lang.directory),
+        "kind": lang.kind,
+        "words": len(lang.real_words),
+        "pronunciations": len(lang.lexicon),
+        "phones": len(lang.real_phones),
+        "disambiguation_symbols": len(lang.disambig_ids),
+        "hash": lang.hash,
+    }
+
+
+def _describe(lang: Lang) -> str:
+    unit = "words" if lang.kind == "phones" else "subword units"
+    return (
+        f"{lang.directory}: {len(lang.real_words)} {unit}, {len(lang.lexicon)} pronunciations, {len(lang.real_phones)} phones,"
+        f" {len(lang.disambig_ids)} disambiguation symbols, hash {lang.hash[:12]}"
+    )
