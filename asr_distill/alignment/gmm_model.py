@@ -1,0 +1,93 @@
+"""A trained GMM-HMM on disk, and its scores in the order of its senone inventory, for graph and decoders like any model's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_distill.alignment.cepstra import Cepstra, CepstraConfig, Statistics
+from asr_distill.alignment.diag_gmm import DiagGmm
+from asr_distill.base import UserError, atomic_path, from_mapping, read_json, to_mapping, write_json
+from asr_distill.senones import SenoneInventory, check_same
+
+
+@dataclass(frozen=True, eq=False)
+class GmmModel:
+    """Mixtures by senone, with the cepstra they were trained on.
+
+    ``transitions`` are kaldi-hmm-gmm's log-probabilities by transition id, or None where the model was trained without it.
+    """
+
+    inventory: SenoneInventory
+    gmm: DiagGmm
+    cepstra: CepstraConfig
+    transitions: np.ndarray | None = None
+
+    def save(self, folder: str | Path) -> None:
+        """Writes gmm.safetensors, transitions.safetensors, senones.json and gmm.json (last)."""
+        from safetensors.numpy import save_file
+
+        folder = Path(folder)
+        (folder / "gmm.json").unlink(missing_ok=True)
+        self.gmm.save(folder / "gmm.safetensors")
+        self.inventory.save(folder / "senones.json")
+        if self.transitions is not None:
+            with atomic_path(folder / "transitions.safetensors") as temporary:
+                save_file({"log_probabilities": np.ascontiguousarray(self.transitions, dtype=np.float32)}, temporary)
+        write_json(
+            folder / "gmm.json",
+            {
+                "senones_hash": self.inventory.hash,
+                "gaussians": self.gmm.num_gaussians,
+                "dimension": self.gmm.dimension,
+                "cepstra": to_mapping(self.cepstra),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> GmmModel:
+        """Reads what `save` wrote. Raises `UserError` where a file is missing, or they don't belong together."""
+        from safetensors.numpy import load_file
+
+        folder = Path(folder)
+        if not (folder / "gmm.json").is_file():
+            raise UserError(f"{folder} holds no GMM (no gmm.json); train one first: asr-distill align mono")
+        facts = read_json(folder / "gmm.json")
+        inventory = SenoneInventory.load(folder / "senones.json")
+        check_same(inventory.hash, facts.get("senones_hash"), f"{folder / 'senones.json'}", f"{folder / 'gmm.json'}")
+        gmm = DiagGmm.load(folder / "gmm.safetensors")
+        cepstra = from_mapping(CepstraConfig, facts["cepstra"], str(folder / "gmm.json"))
+        if gmm.num_senones != inventory.num_senones or gmm.dimension != cepstra.dimension:
+            raise UserError(
+                f"{folder}: the GMM has {gmm.num_senones} mixtures of dimension {gmm.dimension}, expected"
+                f" {inventory.num_senones} of {cepstra.dimension}; train it again"
+            )
+        transitions = folder / "transitions.safetensors"
+        return cls(inventory, gmm, cepstra, load_file(transitions)["log_probabilities"] if transitions.is_file() else None)
+
+    def log_likelihoods(self, fbank: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
+        """Filterbanks ``(T, 40)`` to ``(T, num_senones)`` float32 in nats.
+
+        ``statistics`` are the speaker's, from `Cepstra.speaker_statistics`; without them the utterance's own are taken.
+        """
+        return self.gmm.log_likelihoods(Cepstra(self.cepstra)(fbank, statistics))
+
+    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[str, np.ndarray]]:
+        """``(cut id, (T, num_senones))`` of each cut, normalised over all these cuts of its speaker."""
+        cuts, cepstra = list(cuts), Cepstra(self.cepstra)
+        statistics = cepstra.speaker_statistics(cuts)
+        for cut in cuts:
+            yield cut.id, self.gmm.log_likelihoods(cepstra.of_cut(cut, statistics))
+
+
+def gmm_log_likelihoods(model: GmmModel | str | Path, features: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
+    """`GmmModel.log_likelihoods` of a model or its folder: ``(T, 40)`` to ``(T, num_senones)`` float32.
+
+    Columns are the senones of the model's ``senones.json``. To score many cuts per speaker, use `GmmModel.scores`.
+    """
+    loaded = model if isinstance(model, GmmModel) else GmmModel.load(model)
+    return loaded.log_likelihoods(features, statistics)

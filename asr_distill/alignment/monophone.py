@@ -1,0 +1,217 @@
+"""Flat-start monophone GMM-HMM, on the schedule of Kaldi's ``train_mono.sh``.
+
+Every iteration re-estimates the mixtures from the current alignment; some realign first. Alignments, training graphs and
+transition probabilities are kaldi-hmm-gmm's; the statistics are matrix products over all frames of a senone at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
+from asr_distill.alignment.checkpoint import Checkpoint
+from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
+from asr_distill.alignment.forced import AlignmentReport, judge_failures
+from asr_distill.alignment.gmm_model import GmmModel
+from asr_distill.alignment.kaldi_hmm import BEAM, RETRY_BEAM, KaldiHmm
+from asr_distill.alignment.monophone_data import TrainingData, equal_split, read_training_data
+from asr_distill.alignment.phone_lattice import TranscriptReader
+from asr_distill.base import hash_of_object, to_mapping, track, write_json
+from asr_distill.lang.directory import Lang
+from asr_distill.senones import FrameAlignment, SenoneInventory, default_topology, monophone_tree, write_alignments
+
+_log = logging.getLogger("asr_distill")
+FIRST_MIN_OCCUPANCY = 3.0
+DEFAULT_REALIGN = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38)
+
+
+@dataclass(frozen=True)
+class MonophoneConfig:
+    """The schedule; defaults are Kaldi's.
+
+    iterations: passes of estimation behind the flat start. realign: before which of them utterances are aligned anew.
+    total_gaussians: reached after three quarters of the iterations. power: Gaussians go to senones by count ** power.
+    first_beam, beam, retry_beam: in scaled nats; the first holds for the first realignment, the last for a second try.
+    silence_states: of the silence model. unknown_word: stands for words that the lexicon lacks; none where empty.
+    """
+
+    iterations: int = 40
+    realign: tuple[int, ...] = DEFAULT_REALIGN
+    total_gaussians: int = 1000
+    power: float = 0.25
+    first_beam: float = 6.0
+    beam: float = BEAM
+    retry_beam: float = RETRY_BEAM
+    silence_states: int = 5
+    unknown_word: str = ""
+    seed: int = 0
+    cepstra: CepstraConfig = field(default_factory=CepstraConfig)
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.total_gaussians < 1 or min(self.first_beam, self.beam) <= 0:
+            raise ValueError("iterations, total_gaussians and beams must be above 0")
+        if self.retry_beam < self.beam:
+            raise ValueError(f"retry_beam {self.retry_beam} is below beam {self.beam}")
+
+
+def monophone_inventory(lang: Lang, silence_states: int = 5) -> SenoneInventory:
+    """The senones of the monophone GMM: each state of a base phone, silence states apart."""
+    topology = default_topology(
+        lang.real_phones, lang.silence_phones, silence_states=silence_states, silence_pdf_classes=silence_states
+    )
+    return SenoneInventory(topology, monophone_tree(topology))
+
+
+def train_monophone(
+    cuts: Iterable[Any],
+    lang: Lang,
+    out: str | Path,
+    config: MonophoneConfig | None = None,
+    *,
+    split: str = "train",
+    max_failed_share: float = 0.05,
+) -> AlignmentReport:
+    """Trains from nothing but transcripts and a lexicon; continues where an interrupted run with the same input stopped.
+
+    Args:
+        cuts: with stored filterbanks and one supervision each.
+        out: gets gmm.safetensors, transitions.safetensors, senones.json, mono.json, alignments_SPLIT.jsonl.gz, failures.json.
+        max_failed_share: the share of utterances, 0 to 1, that may fail to align in the end.
+
+    Raises `UserError` where more fail, or the cuts have no features.
+    """
+    config, out = config or MonophoneConfig(), Path(out)
+    inventory = monophone_inventory(lang, config.silence_states)
+    reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
+    data = read_training_data(cuts, Cepstra(config.cepstra), reader, inventory)
+    judge_failures(data.failures, len(data.keys) + len(data.failures), max_failed_share)
+    # The features count by their sum: enough to notice that they were computed anew in another way.
+    identity = hash_of_object(
+        [to_mapping(config), lang.hash, inventory.hash, data.keys, data.offsets.tolist(), float(data.features.sum())]
+    )
+    trainer = _Trainer(config, lang, inventory, data, Checkpoint(out / "training.safetensors", identity))
+    trainer.run()
+    model = GmmModel(inventory, trainer.gmm, config.cepstra, trainer.hmm.log_probabilities)
+    aligned, retried = trainer.align(config.beam)
+    report = AlignmentReport(failures=dict(data.failures))
+    for key in data.keys:
+        if key in aligned:
+            report.alignments[key] = trainer.frame_alignment(key, aligned[key], reader.silence)
+        else:
+            report.failures[key] = f"no path within the beams {config.beam:g} and {config.retry_beam:g}"
+    report.judge(max_failed_share)
+    model.save(out)
+    write_alignments(out / f"alignments_{split}.jsonl.gz", report.alignments)
+    write_json(out / "failures.json", report.failures)
+    frames = sum(len(alignment) for alignment in report.alignments.values())
+    total = sum(alignment.log_likelihood or 0.0 for alignment in report.alignments.values())
+    write_json(
+        out / "mono.json",
+        {
+            "config": to_mapping(config),
+            "senones_hash": inventory.hash,
+            "lang_hash": lang.hash,
+            "senones": inventory.num_senones,
+            "gaussians": trainer.gmm.num_gaussians,
+            "utterances": len(report.alignments),
+            "failed": len(report.failures),
+            "retried": retried,
+            "frames": frames,
+            "log_likelihood_per_frame": total / max(frames, 1),
+            "history": trainer.history,
+        },
+    )
+    trainer.checkpoint.remove()
+    return report
+
+
+class _Trainer:
+    """The state of training between iterations: mixtures, transition probabilities, the current alignment."""
+
+    def __init__(
+        self, config: MonophoneConfig, lang: Lang, inventory: SenoneInventory, data: TrainingData, checkpoint: Checkpoint
+    ) -> None:
+        self.config, self.inventory, self.data, self.checkpoint = config, inventory, data, checkpoint
+        self.silence = lang.phones[lang.silence_phone]
+        self.features = data.by_key()
+        self.history: list[dict[str, Any]] = []
+        self.alignment: dict[str, np.ndarray] = {}
+        restored = checkpoint.load()
+        if restored is None:
+            self.done, self.hmm = 0, KaldiHmm(inventory)
+            self.gmm = self._flat_start()
+        else:
+            self.done, self.history = restored.iteration, restored.history
+            self.hmm = KaldiHmm(inventory, restored.log_probabilities)
+            self.gmm = restored.gmm
+            self.alignment = dict(zip(restored.keys, np.split(restored.transitions, restored.ends[:-1]), strict=True))
+            _log.info("monophone training continues behind iteration %d", self.done)
+        compiler = self.hmm.compiler(lang.lexicon_fst_path, lang.disambig_ids)
+        reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
+        self.graphs = {key: compiler.compile_graph_from_text(reader.units(data.transcripts[key])[0]) for key in data.keys}
+
+    def _flat_start(self) -> DiagGmm:
+        frames = self.data.features.astype(np.float64)
+        gmm = DiagGmm.flat(frames.mean(0), frames.var(0), self.inventory.num_senones)
+        split = {}
+        for key in self.data.keys:
+            senones = equal_split(len(self.features[key]), self.data.lattices[key], self.inventory, self.silence)
+            if senones is not None:
+                split[key] = senones
+        statistics = accumulate(gmm, self.data.features, self.data.frame_senones(split))
+        return estimate(gmm, statistics, min_occupancy=FIRST_MIN_OCCUPANCY)
+
+    def run(self) -> None:
+        """The remaining iterations."""
+        config = self.config
+        last_growth = max(1, config.iterations * 3 // 4)
+        step = (config.total_gaussians - self.inventory.num_senones) / last_growth
+        todo = range(self.done + 1, config.iterations + 1)
+        for iteration in track(todo, "monophone training", len(todo), "iterations"):
+            retried = 0
+            if iteration in config.realign or not self.alignment:
+                self.alignment, retried = self.align(config.first_beam if iteration == 1 else config.beam)
+                self.hmm.update_transitions(self.alignment.values())
+            senones = {key: self.hmm.senone[path] for key, path in self.alignment.items()}
+            statistics = accumulate(self.gmm, self.data.features, self.data.frame_senones(senones))
+            occupancies = statistics.senone_occupancies(self.gmm)
+            self.gmm = estimate(self.gmm, statistics)
+            # The number that this iteration mixes up to lags one step behind, as in Kaldi's script.
+            target = self.inventory.num_senones + round(step * min(iteration - 1, last_growth))
+            generator = np.random.default_rng([config.seed, iteration])
+            self.gmm = mix_up(self.gmm, split_targets(occupancies, target, power=config.power), generator)
+            self.history.append(
+                {
+                    "iteration": iteration,
+                    "aligned": len(self.alignment),
+                    "retried": retried,
+                    "gaussians": self.gmm.num_gaussians,
+                    "log_likelihood_per_frame": statistics.log_likelihood / max(statistics.num_frames, 1),
+                }
+            )
+            self.checkpoint.save(iteration, self.gmm, self.hmm.log_probabilities, self.alignment, self.history)
+
+    def align(self, beam: float) -> tuple[dict[str, np.ndarray], int]:
+        """Transition ids by utterance, and how many needed the retry beam."""
+        return self.hmm.align(self.graphs, self.features, self.gmm, beam=beam, retry_beam=self.config.retry_beam)
+
+    def frame_alignment(self, key: str, path: np.ndarray, silence: int) -> FrameAlignment:
+        """The library's transition ids as phones, states and words."""
+        ends = self.hmm.ends_phone[path]
+        phones = self.hmm.phone[path][ends]
+        index = np.concatenate([[0], np.cumsum(ends)[:-1]])
+        lattice = self.data.lattices[key]
+        scores = self.gmm.log_likelihoods(self.features[key])
+        return FrameAlignment(
+            phones,
+            index,
+            self.hmm.hmm_state[path],
+            lattice.word_spans(lattice.find_path(phones.tolist()), silence),
+            float(scores[np.arange(len(path)), self.hmm.senone[path]].sum(dtype=np.float64)),
+        )

@@ -1,0 +1,122 @@
+"""What monophone training reads: cepstra of all utterances in one array, lattices, and the equal split it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asr_distill.alignment.cepstra import Cepstra, transcript_of
+from asr_distill.alignment.phone_lattice import PhoneLattice, TranscriptReader, UnknownWords
+from asr_distill.alignment.state_graph import StateGraphBuilder
+from asr_distill.base import UserError, track
+from asr_distill.senones import SenoneInventory
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Utterances in order.
+
+    Attributes:
+        keys: cut ids of the usable utterances.
+        features: ``(F, D)`` float32, all usable utterances behind one another.
+        offsets: ``(N + 1,)`` where each begins.
+        transcripts, lattices: by cut id.
+        failures: cut id to what makes it unusable.
+    """
+
+    keys: tuple[str, ...]
+    features: np.ndarray
+    offsets: np.ndarray
+    transcripts: Mapping[str, tuple[str, ...]]
+    lattices: Mapping[str, PhoneLattice]
+    failures: Mapping[str, str]
+
+    def by_key(self) -> dict[str, np.ndarray]:
+        """``(T, D)`` views by cut id."""
+        return {key: self.features[self.offsets[i] : self.offsets[i + 1]] for i, key in enumerate(self.keys)}
+
+    def frame_senones(self, senones: Mapping[str, np.ndarray]) -> np.ndarray:
+        """``(F,)`` int64; -1 for utterances that are not in ``senones``."""
+        frames = np.full(len(self.features), -1, dtype=np.int64)
+        for i, key in enumerate(self.keys):
+            if key in senones:
+                frames[self.offsets[i] : self.offsets[i + 1]] = senones[key]
+        return frames
+
+
+def read_training_data(
+    cuts: Iterable[Any], cepstra: Cepstra, reader: TranscriptReader, inventory: SenoneInventory, *, description: str = "cepstra"
+) -> TrainingData:
+    """Loads and normalises the features of all cuts; those without a possible alignment are set aside with a reason.
+
+    Raises `UserError` where cuts have no features, an id comes twice, or no cut is usable.
+    """
+    cuts = list(cuts)
+    statistics = cepstra.speaker_statistics(cuts)
+    builder = StateGraphBuilder(inventory)
+    keys: list[str] = []
+    pieces: list[np.ndarray] = []
+    transcripts: dict[str, tuple[str, ...]] = {}
+    lattices: dict[str, PhoneLattice] = {}
+    failures: dict[str, str] = {}
+    for cut in track(cuts, description, len(cuts), "cuts"):
+        if cut.id in transcripts or cut.id in failures:
+            raise UserError(f"cut {cut.id!r} comes twice; cut ids must be unique")
+        words = transcript_of(cut)
+        transcripts[cut.id] = words
+        try:
+            lattice = reader.lattice(words)
+        except UnknownWords as error:
+            failures[cut.id] = str(error)
+            continue
+        needed = max(builder.build(lattice).min_frames, 1)
+        features = cepstra.of_cut(cut, statistics)
+        if len(features) < needed:
+            failures[cut.id] = f"too short: {len(features)} frames, the states of {' '.join(words)!r} need {needed} or more"
+            continue
+        keys.append(cut.id)
+        pieces.append(features)
+        lattices[cut.id] = lattice
+    if not keys:
+        first = next(iter(failures.items()), ("-", "there are no cuts"))
+        raise UserError(f"no utterance can be aligned; the first, {first[0]!r}: {first[1]}")
+    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
+    return TrainingData(tuple(keys), np.concatenate(pieces), offsets, transcripts, lattices, failures)
+
+
+def equal_split(num_frames: int, lattice: PhoneLattice, inventory: SenoneInventory, silence: int) -> np.ndarray | None:
+    """``(T,)`` senones with every state of one reading given the same share of the frames: a flat start's first alignment.
+
+    The reading is the transcript's first pronunciations with silence before and behind where that fits, else without; None
+    where there are fewer frames than states.
+    """
+    topology = inventory.topology
+    for edges in (True, False):
+        phones = _reading(lattice, silence, edges)
+        states = [inventory.tree.senone((0, phone, 0), state.pdf_class) for phone in phones for state in topology.states(phone)]
+        if 0 < len(states) <= num_frames:
+            return np.asarray(states, dtype=np.int64)[np.arange(num_frames) * len(states) // num_frames]
+    return None
+
+
+def _reading(lattice: PhoneLattice, silence: int, edges: bool) -> Sequence[int]:
+    """The phones of one path: at each step the first way on, by optional silence only at the edges."""
+    phones = lattice.phones
+    optional = (phones == silence) & (lattice.word < 0)
+    followers: dict[int, list[int]] = {}
+    for a, b in zip(lattice.source.tolist(), lattice.destination.tolist(), strict=True):
+        followers.setdefault(a, []).append(b)
+    path: list[int] = []
+    options = np.flatnonzero(np.isfinite(lattice.entry)).tolist()
+    while options:
+        preferred = edges and not path
+        step = min(options, key=lambda i: (optional[i] != preferred, i))
+        path.append(step)
+        options = followers.get(step, [])
+        if np.isfinite(lattice.final[step]):
+            ends = [i for i in options if optional[i] and np.isfinite(lattice.final[i])]
+            return [int(phones[i]) for i in path + (ends[:1] if edges else [])]
+    return [int(phones[i]) for i in path]
