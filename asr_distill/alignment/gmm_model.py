@@ -76,12 +76,12 @@ class GmmModel:
         """
         return self.gmm.log_likelihoods(Cepstra(self.cepstra)(fbank, statistics))
 
-    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[str, np.ndarray]]:
-        """``(cut id, (T, num_senones))`` of each cut, normalised over all these cuts of its speaker."""
+    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, np.ndarray]]:
+        """``(cut, (T, num_senones))`` of each cut, normalised over all these cuts of its speaker; the cuts are read twice."""
         cuts, cepstra = list(cuts), Cepstra(self.cepstra)
         statistics = cepstra.speaker_statistics(cuts)
         for cut in cuts:
-            yield cut.id, self.gmm.log_likelihoods(cepstra.of_cut(cut, statistics))
+            yield cut, self.gmm.log_likelihoods(cepstra.of_cut(cut, statistics))
 
 
 def gmm_log_likelihoods(model: GmmModel | str | Path, features: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:

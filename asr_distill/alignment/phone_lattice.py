@@ -92,7 +92,7 @@ class TranscriptReader:
         word_ids: word to id.
         phones: phone names in id order, id 1 first.
         silence_phone: name of the optional silence.
-        encode: a word to the units of ``word_ids`` (subwords); None where words are the units themselves.
+        encode: a word to the units of ``word_ids`` (subwords), none where it can't be written; None where words are the units.
         unknown_word: stands for words that ``word_ids`` lacks; None reports them.
     """
 
@@ -126,7 +126,7 @@ class TranscriptReader:
         begins: list[int] = []
         absent: dict[str, None] = {}
         for index, word in enumerate(words):
-            for rank, unit in enumerate(self.encode(word) if self.encode else (word,)):
+            for rank, unit in enumerate((self.encode(word) if self.encode else ()) or (word,)):
                 unit_id = self.word_ids.get(unit, substitute)
                 if unit_id is None or unit_id not in self._pronounced:
                     absent[word] = None
@@ -226,9 +226,16 @@ class TranscriptReader:
             {name: index for index, name in enumerate(lang.words) if index and not name.startswith("#")},
             lang.real_phones,
             lang.silence_phone,
-            encode=(lambda word: lang.units([word])) if lang.kind == "subwords" else None,
+            encode=_pieces(lang) if lang.kind == "subwords" else None,
             unknown_word=unknown_word,
         )
+
+
+def _pieces(lang: Lang) -> Callable[[str], Sequence[str]]:
+    def encode(word: str) -> Sequence[str]:
+        return () if lang.subwords.unseen_characters([word]) else lang.units([word])
+
+    return encode
 
 
 class _PhoneArc(NamedTuple):

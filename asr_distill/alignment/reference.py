@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError
-from asr_distill.senones import FrameAlignment, Topology, base_phone
+from asr_distill.senones import FrameAlignment, base_phone
 
 HTK_UNIT = 1e-7  # seconds
 SNIPPED_EDGES_OFFSET = 0.0075  # seconds that a boundary of snipped frames lies later
@@ -70,20 +70,24 @@ def read_mlf(path: str | Path, *, offset: float = SNIPPED_EDGES_OFFSET) -> dict[
     return utterances
 
 
-def alignment_segments(alignment: FrameAlignment, topology: Topology, frame_shift: float = 0.01) -> list[Segment]:
-    """Our phones as ``(base phone in lower case, start, end)`` in seconds; frame t covers t to t + 1 frame shifts."""
+def alignment_segments(alignment: FrameAlignment, phones: Sequence[str], frame_shift: float = 0.01) -> list[Segment]:
+    """Our phones as ``(base phone in lower case, start, end)`` in seconds; frame t covers t to t + 1 frame shifts.
+
+    ``phones`` are names in id order, id 1 first.
+    """
     return [
-        (base_phone(topology.name(phone)).lower(), first * frame_shift, last * frame_shift)
+        (base_phone(phones[phone - 1]).lower(), first * frame_shift, last * frame_shift)
         for phone, first, last in alignment.phone_segments()
     ]
 
 
 @dataclass(frozen=True, eq=False)
 class BoundaryComparison:
-    """missing: ids that the reference lacks. differences: ``(B,)`` seconds, ours - theirs, of the starts of matched speech phones; the rest are counts.
+    """How far our phones lie from another's.
 
-    same_sequence: utterances whose phones agree one by one, silence apart. agreeing_frames of frames: 10 ms frames (of ours) in
-    which both name the same phone; speech_frames are those where neither has silence.
+    missing: ids that the reference lacks. differences: ``(B,)`` seconds, ours - theirs, of the starts of matched speech phones;
+    the rest are counts. same_sequence: utterances whose phones agree one by one, silence apart. agreeing_frames of frames: our
+    10 ms frames in which both name the same phone; speech_frames are those where neither has silence.
     """
 
     missing: tuple[str, ...]
