@@ -34,10 +34,10 @@ def evaluate(
         batch = examples.batch(torch.arange(start, min(start + batch_size, examples.num_examples)))
         with precision(bf16, device):
             logits = network(batch["inputs"])
-        labels = batch["labels"]
+        logits, labels = logits.float(), batch["labels"]
         labelled = labels >= 0
-        loss = functional.cross_entropy(logits.float(), torch.where(labelled, labels, -100), ignore_index=-100, reduction="sum")
-        sums += torch.stack([loss.double(), (logits.argmax(dim=1) == labels).sum().double(), labelled.sum().double()])
+        loss = functional.cross_entropy(logits, torch.where(labelled, labels, -100), ignore_index=-100, reduction="sum")
+        sums += torch.stack([loss.double(), (logits.max(dim=1).indices == labels).sum().double(), labelled.sum().double()])
     loss_sum, correct, frames = sums.tolist()
     nan = float("nan")
     return {

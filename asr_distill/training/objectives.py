@@ -41,14 +41,15 @@ class HardLabels:
         """``(N, C)`` logits to the mean loss in nats; 0 where no frame of the batch has a label."""
         labels = batch["labels"]
         labelled = labels >= 0
+        scores = logits.float()
         total = functional.cross_entropy(
-            logits.float(),
+            scores,
             torch.where(labelled, labels, -100),
             ignore_index=-100,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        return total / labelled.sum().clamp(min=1), frame_counts(logits, labels)
+        return total / labelled.sum().clamp(min=1), frame_counts(scores, labels)
 
     def describe(self) -> dict[str, Any]:
         """Its name and parameters."""
@@ -57,5 +58,8 @@ class HardLabels:
 
 @torch.no_grad()
 def frame_counts(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Sums over the labelled frames: ``correct`` ones, where the largest logit is the label's, and ``labelled`` ones."""
-    return {"correct": (logits.argmax(dim=1) == labels).sum(), "labelled": (labels >= 0).sum()}
+    """Sums over the labelled frames: ``correct`` ones, where the largest logit is the label's, and ``labelled`` ones.
+
+    Give float32 logits: on a CPU their maximum is ten times as fast as bf16's, and max is faster than argmax.
+    """
+    return {"correct": (logits.max(dim=1).indices == labels).sum(), "labelled": (labels >= 0).sum()}
