@@ -47,13 +47,13 @@ def test_one_band_is_a_band_over_all_frames():
 
 def test_time_masks_stay_inside_padded_utterances():
     config = SpecAugmentConfig(frequency_masks=0, time_masks=2, max_time_width=50, max_time_share=0.3)
-    lengths = torch.tensor([10, 100, 40])
-    mask = SpecAugment(config).mask(3, 100, seeded(), lengths)[:, :, 0]
+    lengths = torch.tensor([10, 100, 40]).repeat(100)
+    mask = SpecAugment(config).mask(300, 100, seeded(), lengths)[:, :, 0]
     for row, length in zip(mask, lengths.tolist(), strict=True):
         assert not row[length:].any()
         assert row.sum() <= 2 * int(0.3 * length)
-    out = SpecAugment(config)(torch.ones(3, 100, 40), seeded(), lengths)
-    assert torch.equal(out == 0, mask[:, :, None].expand(3, 100, 40))
+    out = SpecAugment(config)(torch.ones(300, 100, 40), seeded(), lengths)
+    assert torch.equal(out == 0, mask[:, :, None].expand(300, 100, 40))
 
 
 def test_probability_is_the_share_of_masked_examples():
