@@ -1,0 +1,77 @@
+"""``asr-distill report``: the figures of a finished run, written beside it or published beside its recipe."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/report.yaml --publish recipes/an4"
+
+_log = logging.getLogger("asr_distill")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of ``report``."""
+    parser.add_argument("--run", dest="run_directory", metavar="DIR", help="the run, such as exp/an4")
+    parser.add_argument("--config", metavar="FILE", help="report.yaml: which decode directory is which row")
+    parser.add_argument(
+        "--publish", metavar="DIR", help="write results.json, per_utterance.jsonl, RESULTS.md here (default: --run)"
+    )
+    parser.add_argument("--merge", action="store_true", help="keep systems published there that this run does not have")
+    parser.add_argument("--allow-missing", action="store_true", help="leave out systems that are not decoded yet")
+    parser.add_argument("--html", metavar="FILE", help="also write one HTML page")
+    parser.add_argument("--plots", metavar="DIR", help="also write small PNG plots (needs matplotlib); they go into --html too")
+    parser.add_argument("--table", action="store_true", help="print the tables of errors and frame accuracies")
+    parser.add_argument("--results", metavar="FILE", help="only show this results.json; with --out, write its RESULTS.md")
+    parser.add_argument("--out", metavar="FILE", help="with --results: write RESULTS.md here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Builds, writes and prints a report, or shows a results.json that exists."""
+    from asr_distill.base import UserError, load_config, read_json, write_text
+    from asr_distill.cli.main import emit
+    from asr_distill.report import (
+        ReportConfig,
+        build_report,
+        check_results,
+        html_page,
+        markdown_page,
+        publish,
+        results_page,
+        systems_table,
+    )
+
+    if (args.results is None) == (args.run_directory is None) or (args.run_directory and not args.config):
+        raise UserError("give --run DIR --config report.yaml, or --results results.json")
+    figures: list[Path] = []
+    if args.results:
+        results = read_json(args.results)
+        check_results(results)
+        if args.out:
+            write_text(args.out, markdown_page(results_page(results)))
+        written = [args.out] if args.out else []
+    else:
+        if args.merge and not args.publish:
+            raise UserError("--merge keeps what was published: give --publish DIR too")
+        config = load_config(ReportConfig, args.config)
+        report = build_report(args.run_directory, config, args.allow_missing, published=args.publish if args.merge else None)
+        written = [str(path) for path in publish(report, args.run_directory, args.publish or args.run_directory)]
+        results = report.results
+        figures = [path for name in config.figures if (path := Path(args.run_directory) / name).is_file()]
+    if args.plots:
+        from asr_distill.report.plots import plot_systems
+
+        plots = plot_systems(results, args.plots)
+        figures = [*plots, *figures]
+        written += [str(path) for path in plots]
+    if args.html:
+        write_text(args.html, html_page(results_page(results), figures))
+        written.append(args.html)
+    for path in written:
+        _log.info("wrote %s", path)
+    show = args.table or args.results or not args.publish
+    source = f"source of the data: {results['data']['source']}"
+    text = f"{systems_table(results)}\n\n{source}" if show else "\n".join(f"wrote {path}" for path in written)
+    emit(args, results, text)
+    return 0

@@ -1,0 +1,36 @@
+"""Report: the figures of a finished run as results.json, per_utterance.jsonl, RESULTS.md, one HTML page and plots.
+
+A run's directory and a report.yaml come in, which says which decode directory is which row; the files that are published
+beside a recipe go out. Open ``configuration.py`` first, then ``build.py``; ``page.py`` says what is shown.
+"""
+
+from asr_distill.report.build import Report, build_report
+from asr_distill.report.configuration import ReportConfig, SystemConfig
+from asr_distill.report.html import html_page
+from asr_distill.report.markdown import markdown_page
+from asr_distill.report.merge import merge_published
+from asr_distill.report.page import results_page, systems_table
+from asr_distill.report.per_utterance import read_per_utterance, write_per_utterance
+from asr_distill.report.publish import publish
+from asr_distill.report.recompute import recompute
+from asr_distill.report.results import HEADLINE_NAMES, check_results, empty_results, empty_system
+
+__all__ = [
+    "HEADLINE_NAMES",
+    "Report",
+    "ReportConfig",
+    "SystemConfig",
+    "build_report",
+    "check_results",
+    "empty_results",
+    "empty_system",
+    "html_page",
+    "markdown_page",
+    "merge_published",
+    "publish",
+    "read_per_utterance",
+    "recompute",
+    "results_page",
+    "systems_table",
+    "write_per_utterance",
+]

@@ -1,0 +1,254 @@
+"""Builds results.json from a run and its report.yaml. Comparisons, gains and tables follow from all systems' utterances."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_distill.base import UserError, hash_of_object, read_json
+from asr_distill.report.collect import Collected, collect_system, decoded_seeds, fill
+from asr_distill.report.configuration import ReportConfig
+from asr_distill.report.environment import commit, environment, today
+from asr_distill.report.figures import rounded, system_figures
+from asr_distill.report.merge import merge_published
+from asr_distill.report.per_utterance import Systems
+from asr_distill.report.results import check_headline_names, check_results, empty_results, empty_system
+from asr_distill.report.values import follow, read_figure
+from asr_distill.scoring import METRICS, gain_transferred, metric_counts, paired_comparison, read_training_texts
+from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by_training
+from asr_distill.scoring.transcripts import read_vocabulary
+
+_log = logging.getLogger("asr_distill")
+
+
+@dataclass
+class Report:
+    """results.json and the utterances that it can be recomputed from."""
+
+    results: dict[str, Any]
+    utterances: Systems
+
+
+def build_report(
+    run: str | Path, config: ReportConfig, allow_missing: bool = False, published: str | Path | None = None
+) -> Report:
+    """Collects a run. With ``allow_missing``, systems and seeds that are not decoded yet are left out and named in the log;
+    with ``published``, a directory, what was published there and is not of this run is kept (which implies ``allow_missing``).
+
+    Raises `UserError` where a decode directory or figure is missing, test utterances differ between systems, a figure is NaN.
+    """
+    run, allow_missing = Path(run), allow_missing or published is not None
+    if not run.is_dir():
+        raise UserError(f"run {run} is not a directory; run the recipe first, or give --run")
+    check_headline_names(config.recipe, list(config.headline))
+    collected = [one for system in config.systems if (one := _collect(run, system, allow_missing)) is not None]
+    if not collected:
+        raise UserError(f"{run}: none of the {len(config.systems)} systems of report.yaml is decoded; run the decode stage")
+    results = empty_results(config.recipe)
+    results |= {"command": config.command or None, "commit": commit(), "date": today()}
+    results["environment"] |= environment(
+        ", ".join(sorted(set().union(*(one.engines for one in collected)))) or None,
+        ", ".join(sorted(set().union(*(one.devices for one in collected)))) or None,
+    )
+    results["data"] = _data(run, config, collected)
+    results["bootstrap"] = {"unit": config.unit, "samples": config.samples, "seed": config.seed}
+    provenance = {"commit": results["commit"], "date": results["date"], "environment": dict(results["environment"])}
+    results["systems"] = [_entry(one, config) | provenance for one in collected]
+    _add_training_text(run, config, collected, results)
+    report = Report(results, {one.config.name: one.utterances for one in collected})
+    if published is not None:
+        merge_published(report, config, published)
+    _derive(report, config, run, allow_missing)
+    return report
+
+
+def _collect(run: Path, system: Any, allow_missing: bool) -> Collected | None:
+    seeds = decoded_seeds(run, system)
+    absent = [str(run / fill(system.decode, seed)) for seed in system.seeds if seed not in seeds]
+    if absent and not allow_missing:
+        raise UserError(f"system {system.name}: {absent[0]} holds no hypotheses.jsonl; run its decode, or add --allow-missing")
+    if absent:
+        _log.warning("system %s: not decoded, left out: %s", system.name, ", ".join(absent))
+    return collect_system(run, system, seeds) if seeds else None
+
+
+def _entry(one: Collected, config: ReportConfig) -> dict[str, Any]:
+    figures = system_figures(one.utterances, config.unit, config.samples, config.seed, one.config.name)
+    entry = empty_system(one.config.name)
+    for source in (one.entry, figures):
+        for key, value in source.items():
+            entry[key] = entry[key] | value if isinstance(entry.get(key), dict) else value
+    return entry
+
+
+def _data(run: Path, config: ReportConfig, collected: list[Collected]) -> dict[str, Any]:
+    corpus = read_json(run / config.corpus)
+    utterances = next(iter(collected[0].utterances.values()))
+    references = sorted((utterance.id, " ".join(utterance.reference)) for utterance in utterances)
+    for one in collected[1:]:
+        other = sorted((u.id, " ".join(u.reference)) for u in next(iter(one.utterances.values())))
+        if other != references:
+            differing = sorted(set(references) ^ set(other))
+            raise UserError(
+                f"systems {collected[0].config.name} and {one.config.name} were tested on different utterances or references"
+                f" ({differing[0][0] if differing else '?'}); decode both with the same manifests"
+            )
+    data = {
+        "source": corpus.get("source"),
+        "counts": corpus.get("counts"),
+        "split": corpus.get("split"),
+        "test_references_sha256": hash_of_object(references),
+        "test_utterances": len(references),
+        "test_words": sum(len(utterance.reference) for utterance in utterances),
+        "test_speakers": len({utterance.speaker for utterance in utterances if utterance.speaker is not None}) or None,
+    }
+    if config.words:
+        outside = out_of_vocabulary(utterances, read_vocabulary(run / config.words))
+        data["out_of_vocabulary"] = rounded({"words": outside["words"], "share": outside["share"]})
+    return data
+
+
+def _add_training_text(run: Path, config: ReportConfig, collected: list[Collected], results: dict[str, Any]) -> None:
+    if not (config.training_text or config.training_cuts):
+        return
+    text, cuts = (run / path if path else None for path in (config.training_text, config.training_cuts))
+    training = read_training_texts(text, cuts)
+    for one, entry in zip(collected, results["systems"], strict=True):
+        every = [split_by_training(utterances, training) for utterances in one.utterances.values()]
+        for part in ("seen", "unseen"):
+            rates = [figures[part]["wer"] for figures in every]
+            known = [rate for rate in rates if rate is not None]
+            entry["wer"][part] = rounded(sum(known) / len(known)) if known else None
+    utterances = next(iter(collected[0].utterances.values()))
+    seen = [utterance for utterance in utterances if utterance.reference in training]
+    results["data"]["test_utterances_in_training_text"] = len(seen)
+    results["data"]["test_words_in_training_text"] = error_figures(seen)["words"]
+
+
+def _derive(report: Report, config: ReportConfig, run: Path, allow_missing: bool) -> None:
+    """Fills in what follows from all systems together: comparisons, gain, tables, values, headline; checks the whole."""
+    results = report.results
+    results["comparisons"] = _comparisons(report, config, allow_missing)
+    gain = _gain(report, config)
+    results["gain_transferred"] = gain
+    _add_tables(results, config, allow_missing)
+    results["published"] = [dict(vars(row)) for row in config.published]
+    values = results.setdefault("values", {})
+    for name, figure in config.values.items():
+        values[name] = rounded(_read(run, figure, values.get(name), allow_missing))
+    results["title"], results["about"] = config.title or None, config.about or None
+    headline = results["headline"]
+    if gain is not None:
+        seeds = next(entry["seeds"] for entry in results["systems"] if entry["name"] == gain["distilled"])
+        found = {
+            "gain_transferred": gain["share"] if gain["counts"] else None,
+            "gain_transferred_ci95": gain["ci95"] if gain["counts"] else None,
+            "p_distilled_beats_baseline": gain["p_distilled_beats_baseline"],
+            "student_seeds": len(seeds),
+        }
+        headline |= {name: value for name, value in found.items() if name in headline or not headline}
+    if config.senones and "senones" in headline:
+        headline["senones"] = _read(run, config.senones, headline["senones"], allow_missing)
+    for name, figure in config.headline.items():
+        headline[name] = rounded(_headline(figure, headline.get(name), results, run, allow_missing))
+    check_results(results)
+
+
+def _read(run: Path, figure: Any, earlier: Any, allow_missing: bool) -> Any:
+    """The figure; ``earlier``, what was published before or None, where its file is not there yet and may be missing."""
+    if allow_missing and isinstance(figure, str) and not (run / figure.partition("#")[0]).is_file():
+        _log.warning("figure %s is not there yet", figure)
+        return earlier
+    return read_figure(run, figure)
+
+
+def _headline(figure: Any, earlier: Any, results: Mapping[str, Any], run: Path, allow_missing: bool) -> Any:
+    if not isinstance(figure, str) or "#" in figure:
+        return _read(run, figure, earlier, allow_missing)
+    name, *keys = figure.split(".")
+    systems = {entry["name"]: entry for entry in results["systems"]}
+    if name not in systems:
+        if allow_missing:
+            return None
+        raise UserError(f"headline figure {figure!r}: no system {name!r}; expected one of {', '.join(systems)}, or FILE#key")
+    return follow(systems[name], keys, f"headline figure {figure!r}")
+
+
+def _present(report: Report, names: list[str], what: str, allow_missing: bool) -> bool:
+    absent = [name for name in names if name not in report.utterances]
+    if absent and not allow_missing:
+        raise UserError(f"{what}: no system {absent[0]!r}; expected one of {', '.join(report.utterances)}")
+    if absent:
+        _log.warning("%s: left out, no system %s yet", what, ", ".join(absent))
+    return not absent
+
+
+def _comparisons(report: Report, config: ReportConfig, allow_missing: bool) -> list[dict[str, Any]]:
+    rows = []
+    wanted = [(pair.a, pair.b, pair.metric) for pair in config.comparisons]
+    # What an earlier run compared stays, computed anew from the utterances.
+    earlier = [(row["a"], row["b"], row["metric"]) for row in report.results["comparisons"]]
+    for a, b, metric in dict.fromkeys([*wanted, *earlier]):
+        if not _present(report, [a, b], f"comparison {a} - {b}", allow_missing or (a, b, metric) not in wanted):
+            continue
+        if metric not in METRICS:
+            raise UserError(f"comparison {a} - {b}: unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+        _check_senones(report.results, a, b, metric)
+        counts = [metric_counts(metric, list(report.utterances[name].values()), name) for name in (a, b)]
+        compared = paired_comparison(counts[0], counts[1], config.unit, config.samples, config.seed, (a, b)).to_dict()
+        rows.append(rounded({"a": a, "b": b, "metric": metric} | {f"value_{x}": compared.pop(x) for x in "ab"} | compared))
+    return rows
+
+
+def _check_senones(results: Mapping[str, Any], a: str, b: str, metric: str) -> None:
+    hashes = {entry["name"]: entry.get("senones_hash") for entry in results["systems"]}
+    if METRICS[metric].on_frames and hashes[a] and hashes[b] and hashes[a] != hashes[b]:
+        raise UserError(
+            f"comparison {a} - {b}: {metric} over different senones, {hashes[a]} and {hashes[b]}; compare wer or per instead"
+        )
+
+
+def _gain(report: Report, config: ReportConfig) -> dict[str, Any] | None:
+    if config.gain is None:
+        return None
+    names = [config.gain.baseline, config.gain.ensemble, config.gain.distilled]
+    if not _present(report, names, "gain_transferred", allow_missing=True):
+        return None
+    for name in names[1:]:
+        _check_senones(report.results, names[0], name, config.gain.metric)
+    counts = [metric_counts(config.gain.metric, list(report.utterances[name].values()), name) for name in names]
+    found = gain_transferred(counts[0], counts[1], counts[2], config.unit, config.samples, config.seed)
+    return dict(rounded({**vars(config.gain), **vars(found)}))
+
+
+def _add_tables(results: dict[str, Any], config: ReportConfig, allow_missing: bool) -> None:
+    systems = {entry["name"]: entry for entry in results["systems"]}
+    titles = results.get("table_titles") or {}
+    # Tables of an earlier run stay, with rows made anew.
+    wanted = {name: [row["system"] for row in rows if "system" in row] for name, rows in results["tables"].items()}
+    for name, table in config.tables.items():
+        absent = [row for row in table.rows if row not in systems]
+        if absent and not allow_missing:
+            raise UserError(f"table {name}: no system {absent[0]!r}; expected one of {', '.join(systems)}")
+        wanted[name], titles[name] = list(table.rows), table.title or name
+    results["tables"] = {name: [_table_row(systems[row]) for row in rows if row in systems] for name, rows in wanted.items()}
+    results["table_titles"] = titles
+
+
+def _table_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    accuracies = {f"frame_accuracy_{split}": entry["frame_accuracy"][split] for split in ("train", "dev", "test")}
+    return {
+        "system": entry["name"],
+        "label": entry["label"],
+        "models": entry["models"],
+        "seeds": len(entry["seeds"]),
+        **accuracies,
+        "frame_accuracy_ci95": entry["frame_accuracy_ci95"],
+        "wer_dev": entry["wer"]["dev"],
+        "wer_test": entry["wer"]["test"],
+        "wer_ci95": entry["wer"]["ci95"],
+        "per": entry["per"],
+    }

@@ -1,0 +1,144 @@
+"""One row of report.yaml: its decode directories read and checked, and everything beside the test figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr_distill.base import UserError, read_json
+from asr_distill.report.configuration import SystemConfig
+from asr_distill.report.figures import rounded
+from asr_distill.report.values import mean_figure
+from asr_distill.scoring import Utterance, metric_counts, read_hypotheses
+
+_RTF_PARTS = ("features", "network", "search")
+# What a decode.json says about the search, kept with the figures.
+_SETTINGS = ("acoustic_scale", "lm_scale", "beam", "search_beam", "output_beam", "max_active", "lattice_beam", "word_penalty")
+
+
+@dataclass
+class Collected:
+    """A system's utterances by seed, and the keys of its entry in results.json that do not follow from them."""
+
+    config: SystemConfig
+    utterances: dict[int, list[Utterance]]
+    entry: dict[str, Any]
+    engines: set[str] = field(default_factory=set)
+    devices: set[str] = field(default_factory=set)
+
+
+def fill(pattern: str, seed: int) -> str:
+    """A path of report.yaml with its seed."""
+    return pattern.replace("{seed}", str(seed))
+
+
+def decoded_seeds(run: Path, config: SystemConfig) -> list[int]:
+    """The seeds whose decode directory holds hypotheses."""
+    return [seed for seed in config.seeds if (run / fill(config.decode, seed) / "hypotheses.jsonl").is_file()]
+
+
+def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int]) -> Collected:
+    """Reads the decode directories of these seeds. Raises `UserError` where phones or seeds do not fit the utterances."""
+    utterances = {seed: read_hypotheses(run / fill(config.decode, seed)) for seed in seeds}
+    if config.per:
+        utterances = {seed: _with_phones(utterances[seed], run / fill(config.per, seed), config.name) for seed in seeds}
+    details = [_decode_json(run / fill(config.decode, seed)) for seed in seeds]
+    entry = {
+        "label": config.label or config.name,
+        "lm": config.lm,
+        "seeds": list(seeds),
+        "parameters": _parameters(run, config, seeds[0]),
+        "models": config.models,
+        **{key: mean_figure(run, getattr(config, key), seeds) for key in ("temperature", "soft_weight", "hard_weight")},
+        **_rtf(details),
+        "senones_hash": _common([detail.get("senones_hash") for detail in details]),
+        "engine": _common([detail.get("engine") for detail in details]),
+        "search": {key: _common([detail.get(key) for detail in details]) for key in _SETTINGS if key in details[0]},
+        "command": config.command or _common([detail.get("command") for detail in details]),
+        "note": config.note,
+        "values": {key: mean_figure(run, figure, seeds) for key, figure in config.values.items()},
+    }
+    dev, dev_wer = _split_figures(run, config.dev, seeds, config.name)
+    train, _ = _split_figures(run, config.train, seeds, config.name)
+    entry |= {"frame_accuracy": {"train": train, "dev": dev}, "wer": {"dev": dev_wer}}
+    return Collected(
+        config,
+        utterances,
+        dict(rounded(entry)),
+        {str(detail["engine"]) for detail in details if detail.get("engine")},
+        {str(detail["device"]) for detail in details if detail.get("device")},
+    )
+
+
+def _with_phones(utterances: Sequence[Utterance], folder: Path, name: str) -> list[Utterance]:
+    phones = {utterance.id: utterance for utterance in read_hypotheses(folder)}
+    absent = [utterance.id for utterance in utterances if utterance.id not in phones]
+    if absent or len(phones) != len(utterances):
+        raise UserError(
+            f"system {name}: {folder} holds {len(phones)} utterances, the decode {len(utterances)}"
+            f"{f', {absent[0]} is missing' if absent else ''}; decode the same cuts with the phone loop"
+        )
+    counts = {id: utterance.errors for id, utterance in phones.items()}
+    return [dataclasses.replace(u, phones=counts[u.id].words, phone_errors=counts[u.id].errors) for u in utterances]
+
+
+def _decode_json(folder: Path) -> dict[str, Any]:
+    value = read_json(folder / "decode.json") if (folder / "decode.json").is_file() else {}
+    if not isinstance(value, dict):
+        raise UserError(f"{folder / 'decode.json'}: expected an object")
+    return value
+
+
+def _split_figures(run: Path, where: str | None, seeds: Sequence[int], name: str) -> tuple[Any, float | None]:
+    """(frame accuracy, WER) of another split: from decode directories, or the frame accuracy alone from ``FILE#key``."""
+    if where is None:
+        return None, None
+    if "#" in where:
+        return mean_figure(run, where, seeds), None
+    utterances = [read_hypotheses(run / fill(where, seed)) for seed in seeds]
+    return metric_counts("frame_accuracy", utterances, name).value, metric_counts("wer", utterances, name).value
+
+
+def _rtf(details: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds of the parts, and their sum where all three were measured; seconds of work per second of audio."""
+    parts: dict[str, float | None] = {}
+    for part in _RTF_PARTS:
+        values = [(detail.get("rtf") or {}).get(part) for detail in details]
+        known = [float(value) for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
+        parts[part] = math.fsum(known) / len(known) if known and len(known) == len(values) else None
+    measured = [value for value in parts.values() if value is not None]
+    return {"rtf": math.fsum(measured) if len(measured) == len(_RTF_PARTS) else None, "rtf_parts": parts}
+
+
+def _common(values: Sequence[Any]) -> Any:
+    """The value that all seeds share, else the values in a list."""
+    return values[0] if all(value == values[0] for value in values) else list(values)
+
+
+def _parameters(run: Path, config: SystemConfig, seed: int) -> int | None:
+    if config.parameters is not None or config.model is None:
+        return config.parameters
+    folder = run / fill(config.model, seed)
+    if (folder / "completed.json").is_file():
+        count = read_json(folder / "completed.json").get("parameters")
+        if isinstance(count, int):
+            return count * (config.models or 1)
+    weights = folder / "model.safetensors"
+    return safetensors_elements(weights) * (config.models or 1) if weights.is_file() else None
+
+
+def safetensors_elements(path: Path) -> int:
+    """How many numbers a safetensors file holds, from its header alone."""
+    with open(path, "rb") as stream:
+        try:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+            return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
+            raise UserError(f"{path} is no safetensors file ({error}); copy or train the model again") from None

@@ -1,0 +1,29 @@
+"""RESULTS.md from sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asr_distill.report.page import Section, Table
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _table(table: Table) -> str:
+    rule = [":---", *(("---:" if table.numbers else ":---") for _ in table.header[1:])]
+    rows = [table.header, rule, *table.rows]
+    return "\n".join(f"| {' | '.join(row if row is rule else map(_cell, row))} |" for row in rows)
+
+
+def markdown_page(sections: Sequence[Section]) -> str:
+    """Markdown; the first section is the document's title. Commands stand in code blocks, as typed."""
+    blocks = []
+    for position, section in enumerate(sections):
+        blocks.append(f"{'#' if position == 0 else '##'} {section.title}")
+        blocks += section.paragraphs
+        blocks += [_table(table) for table in section.tables]
+        for name, command in section.commands:
+            blocks.append(f"{name}:\n\n```\n{command}\n```")
+    return "\n\n".join(blocks) + "\n\nGenerated from results.json by `asr-distill report`; do not edit.\n"

@@ -1,0 +1,72 @@
+"""Keeps what an earlier run published and this run did not make, as long as both stand on the same data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr_distill.base import UserError, read_json
+from asr_distill.report.configuration import ReportConfig
+from asr_distill.report.figures import system_figures
+from asr_distill.report.per_utterance import read_per_utterance
+
+if TYPE_CHECKING:
+    from asr_distill.report.build import Report
+
+_SAME = ("source", "counts", "split", "test_references_sha256")
+
+
+def merge_published(report: Report, config: ReportConfig, published: str | Path) -> None:
+    """Adds to ``report`` the systems in ``published`` (a directory with results.json and per_utterance.jsonl) that it lacks.
+
+    Their figures on the test set are computed anew from their utterances; comparisons, tables, headline and values of then are
+    handed on, to be derived again. Does nothing where nothing is published yet. Raises `UserError` where recipe, data or
+    references differ, or where the published utterances are not those of the published systems.
+    """
+    folder = Path(published)
+    if not (folder / "results.json").is_file():
+        return
+    earlier = read_json(folder / "results.json")
+    if not isinstance(earlier, dict) or earlier.get("schema") != 1:
+        raise UserError(f"{folder / 'results.json'} is not of schema 1; publish without --merge")
+    _check_same(report.results, earlier, folder)
+    utterances = read_per_utterance(folder / "per_utterance.jsonl")
+    entries = {entry["name"]: entry for entry in report.results["systems"]}
+    for entry in earlier["systems"]:
+        name = entry["name"]
+        if name in entries:
+            continue
+        seeds = utterances.get(name)
+        if seeds is None or sorted(seeds) != sorted(entry["seeds"]):
+            raise UserError(
+                f"{folder}: system {name} of results.json has seeds {entry['seeds']}, per_utterance.jsonl has"
+                f" {sorted(seeds or {})}; the two files are not of one run: publish without --merge"
+            )
+        figures = system_figures(seeds, config.unit, config.samples, config.seed, name)
+        entries[name] = _over(entry, figures)
+        report.utterances[name] = seeds
+    order = [system.name for system in config.systems]
+    rank = {name: order.index(name) if name in order else len(order) for name in entries}
+    names = sorted(entries, key=lambda name: rank[name])
+    report.results["systems"] = [entries[name] for name in names]
+    report.utterances = {name: report.utterances[name] for name in names}
+    for key in ("comparisons", "tables", "table_titles", "values"):
+        report.results[key] = earlier.get(key) or report.results.get(key, {})
+    known = report.results["headline"]
+    known |= {name: value for name, value in (earlier.get("headline") or {}).items() if name in known or not known}
+
+
+def _over(entry: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, **{k: {**entry[k], **v} if isinstance(entry.get(k), dict) else v for k, v in figures.items()}}
+
+
+def _check_same(results: dict[str, Any], earlier: dict[str, Any], folder: Path) -> None:
+    if earlier.get("recipe") != results["recipe"]:
+        raise UserError(f"{folder} holds figures of {earlier.get('recipe')!r}, this run is of {results['recipe']!r}")
+    for key in _SAME:
+        ours, theirs = results["data"].get(key), earlier["data"].get(key)
+        if ours != theirs:
+            raise UserError(
+                f"{folder}: {key} of the published figures is {theirs!r}, of this run {ours!r}; figures on different data are"
+                " not mixed: publish without --merge, or run the recipe on the same data"
+            )

@@ -1,0 +1,52 @@
+"""Figures named in report.yaml: plain numbers, ``FILE#key.key`` of a JSON file, ``SYSTEM.field.field`` of the systems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr_distill.base import UserError, read_json
+
+
+def follow(value: Any, keys: Sequence[str], where: str) -> Any:
+    """The value under a path of keys (numbers index lists). Raises `UserError` that lists the keys found instead."""
+    for position, key in enumerate(keys):
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and key.lstrip("-").isdigit() and -len(value) <= int(key) < len(value):
+            value = value[int(key)]
+        else:
+            found = ", ".join(map(str, value)) if isinstance(value, Mapping) else f"a {type(value).__name__}"
+            raise UserError(f"{where}: no {'.'.join(keys[: position + 1])!r}; found {found}")
+    return value
+
+
+def read_figure(run: Path, figure: Any, seed: int | None = None) -> Any:
+    """A figure of report.yaml: itself where it is no ``FILE#key``; else what the file says. Raises `UserError`."""
+    if not isinstance(figure, str):
+        return figure
+    if seed is not None:
+        figure = figure.replace("{seed}", str(seed))
+    file, mark, keys = figure.partition("#")
+    if not mark:
+        raise UserError(f"figure {figure!r}: expected a number or FILE#key.key")
+    value = follow(read_json(run / file), keys.split("."), str(run / file))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{run / file}: {keys} is {value}; expected a finite number or null")
+    return value
+
+
+def mean_figure(run: Path, figure: Any, seeds: Sequence[int]) -> Any:
+    """`read_figure`, averaged over seeds where the file's name has ``{seed}``; null where any seed has null."""
+    if not (isinstance(figure, str) and "{seed}" in figure):
+        return read_figure(run, figure)
+    values = [read_figure(run, figure, seed) for seed in seeds]
+    if any(value is None for value in values):
+        return None
+    if all(isinstance(value, (int, float)) for value in values):
+        return math.fsum(values) / len(values)
+    if any(value != values[0] for value in values):
+        raise UserError(f"figure {figure!r} differs over seeds and is no number: {values}")
+    return values[0]

@@ -1,0 +1,345 @@
+"""A made-up run of three systems to results.json and back: contract, merging, publishing, recomputing, pages."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from asr_distill.base import UserError, load_config, read_json, read_jsonl, write_json
+from asr_distill.cli.main import main
+from asr_distill.report import (
+    HEADLINE_NAMES,
+    ReportConfig,
+    build_report,
+    check_results,
+    empty_results,
+    empty_system,
+    markdown_page,
+    publish,
+    recompute,
+    results_page,
+)
+from asr_distill.report.collect import safetensors_elements
+
+IDS = [f"u{number}" for number in range(12)]
+REFERENCE = "go to boston"
+
+
+def decode(folder: Path, errors: int, correct: int, senones: str = "s", engine: str = "k2", text: str = REFERENCE) -> None:
+    """The first `errors` of 12 utterances lack their second word; `correct` of 100 frames are right in each."""
+    folder.mkdir(parents=True)
+    rows = [
+        {
+            "id": id,
+            "speaker": f"spk{number % 4}",
+            "split": folder.name,
+            "reference": text,
+            "hypothesis": "go boston" if number < errors else text,
+            "frames": 100,
+            "correct_frames": correct,
+            "frames_speech": 50,
+            "correct_frames_speech": correct // 2,
+            "k2_path_correct_frames": correct + 1,
+            "reached_final": True,
+        }
+        for number, id in enumerate(IDS)
+    ]
+    (folder / "hypotheses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rtf = {"features": 0.001, "network": 0.01, "search": 0.02}
+    write_json(folder / "decode.json", {"rtf": rtf, "engine": engine, "senones_hash": senones, "device": "cpu"})
+
+
+CONFIG: dict[str, Any] = {
+    "recipe": "an4",
+    "command": "bash recipes/an4/run.sh",
+    "training_text": "train.txt",
+    "words": "words.txt",
+    "systems": [
+        {
+            "name": "baseline",
+            "label": "one network",
+            "lm": "bigram",
+            "seeds": [0, 1],
+            "decode": "decode/baseline/seed{seed}/test",
+            "dev": "decode/baseline/seed{seed}/dev",
+            "per": "decode/baseline_phones/seed{seed}/test",
+            "train": "models/baseline/seed{seed}/completed.json#frame_accuracy.train",
+            "model": "models/baseline/seed{seed}",
+            "command": "asr-distill decode ...",
+        },
+        {"name": "ensemble", "decode": "decode/ensemble/test", "models": 2, "model": "models/baseline/seed0"},
+        {"name": "distilled", "decode": "decode/distilled/test", "temperature": 2, "soft_weight": "conf.json#weights.0"},
+    ],
+    "comparisons": [{"a": "ensemble", "b": "baseline"}, {"a": "distilled", "b": "baseline", "metric": "frame_accuracy"}],
+    "gain": {},
+    "tables": {"table1": {"title": "Table 1", "rows": ["baseline", "ensemble", "distilled"]}},
+    "headline": {
+        "baseline_wer": "baseline.wer.test",
+        "ensemble_frame_accuracy": "ensemble.frame_accuracy.test",
+        "alignment_boundary_median_ms": "mono/compare.json#boundaries.median_ms",
+    },
+    "values": {"perplexity_dev": "lang/ppl.json#ppl"},
+    "published": [{"name": "Kaldi mono", "wer": 10.61, "lm": "uniform"}],
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run's directory."""
+    folder = tmp_path / "exp"
+    for seed in (0, 1):
+        decode(folder / f"decode/baseline/seed{seed}/test", errors=6 + 2 * seed, correct=60)
+        decode(folder / f"decode/baseline/seed{seed}/dev", errors=3, correct=62)
+        decode(folder / f"decode/baseline_phones/seed{seed}/test", errors=12, correct=60, text="G OW B")
+        write_json(
+            folder / f"models/baseline/seed{seed}/completed.json",
+            {"parameters": 1000, "frame_accuracy": {"train": 70.0 + seed}},
+        )
+    decode(folder / "decode/ensemble/test", errors=3, correct=70)
+    decode(folder / "decode/distilled/test", errors=3, correct=68)
+    write_json(folder / "manifests/corpus.json", {"source": "real", "counts": {"test": {"utterances": 12}}})
+    write_json(folder / "mono/compare.json", {"boundaries": {"median_ms": 12.5}})
+    write_json(folder / "lang/ppl.json", {"ppl": 9.0})
+    write_json(folder / "conf.json", {"weights": [0.5]})
+    (folder / "train.txt").write_text("something else\n", encoding="utf-8")
+    (folder / "words.txt").write_text("<eps> 0\ngo 1\nboston 2\n", encoding="utf-8")
+    return folder
+
+
+def configuration(folder: Path, **changes: Any) -> Path:
+    """A report.yaml with these keys changed."""
+    path = folder / "report.yaml"
+    path.write_text(yaml.safe_dump({**CONFIG, "samples": 500, **changes}), encoding="utf-8")
+    return path
+
+
+def build(run: Path, **changes: Any) -> dict[str, Any]:
+    return build_report(run, load_config(ReportConfig, configuration(run, **changes))).results
+
+
+def test_a_run_by_hand(run: Path) -> None:
+    results = build(run)
+    baseline, ensemble, distilled = results["systems"]
+    assert baseline["wer"]["test"] == pytest.approx(100 * 7 / 36, abs=1e-6)
+    assert (baseline["wer"]["ins"], baseline["wer"]["del"], baseline["wer"]["sub"]) == (0, 7, 0)
+    assert baseline["wer"]["dev"] == pytest.approx(100 * 3 / 36, abs=1e-6)
+    assert baseline["frame_accuracy"] == {"train": 70.5, "dev": 62.0, "test": 60.0}
+    assert (baseline["frame_accuracy_speech"], baseline["frame_accuracy_silence"], baseline["k2_path_accuracy"]) == (60, 60, 61)
+    assert baseline["per"] == pytest.approx(100.0)  # "go boston" against G OW B
+    assert baseline["rtf"] == pytest.approx(0.031)
+    assert [row["seed"] for row in baseline["per_seed"]] == [0, 1]
+    assert (baseline["parameters"], ensemble["parameters"], ensemble["models"]) == (1000, 2000, 2)
+    assert (distilled["temperature"], distilled["soft_weight"], distilled["hard_weight"]) == (2.0, 0.5, None)
+    assert ensemble["frame_accuracy"] == {"train": None, "dev": None, "test": 70.0}
+    assert ensemble["per"] is None
+    headline = results["headline"]
+    assert tuple(headline) == HEADLINE_NAMES["an4"]
+    assert headline["baseline_wer"] == baseline["wer"]["test"]
+    assert headline["alignment_boundary_median_ms"] == 12.5
+    assert headline["gain_transferred"] == pytest.approx(0.8)
+    assert headline["p_distilled_beats_baseline"] == 1.0
+    assert headline["student_seeds"] == 1
+    assert headline["distilled_wer"] is None
+    assert results["values"] == {"perplexity_dev": 9.0}
+    assert results["data"]["out_of_vocabulary"] == {"words": 12, "share": pytest.approx(1 / 3, abs=1e-6)}
+    assert results["comparisons"][0]["difference"] == pytest.approx(-100 * 4 / 36, abs=1e-6)
+    assert results["comparisons"][1]["difference"] == 8.0
+    assert [row["system"] for row in results["tables"]["table1"]] == ["baseline", "ensemble", "distilled"]
+    check_results(results)
+
+
+def test_published_figures_are_recomputed_and_a_false_one_is_seen(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "recipes" / "an4"
+    options = ["--run", str(run), "--config", str(configuration(run))]
+    assert main(["report", *options, "--publish", str(target), "--quiet"]) == 0
+    assert sorted(path.name for path in target.iterdir()) == ["RESULTS.md", "per_utterance.jsonl", "results.json"]
+    rows = list(read_jsonl(target / "per_utterance.jsonl"))
+    assert len(rows) == 12 * 4
+    assert list(rows[0])[:9] == "id speaker split system seed reference hypothesis frames correct_frames".split()
+    command = ["score", "--per-utterance", str(target / "per_utterance.jsonl"), "--quiet"]
+    assert main(command) == 0
+    capsys.readouterr()
+    results = read_json(target / "results.json")
+    results["systems"][1]["wer"]["test"] += 0.01
+    write_json(target / "results.json", results)
+    assert main([*command, "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [(row["system"], row["figure"]) for row in answer["figures"] if not row["same"]] == [("ensemble", "wer.test")]
+
+
+def test_compare_reads_published_utterances(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--run", str(run), "--config", str(configuration(run)), "--quiet"]) == 0
+    capsys.readouterr()
+    sides = [f"{run / 'per_utterance.jsonl'}:{name}" for name in ("distilled", "baseline")]
+    assert main(["compare", *sides, "--metric", "frame_accuracy", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["difference"], answer["seeds_b"]) == (8.0, 2)
+    assert main(["compare", sides[1], sides[1], "--metric", "per", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["a_value"] == pytest.approx(100.0)
+
+
+def test_a_figure_follows_from_its_line(run: Path, tmp_path: Path) -> None:
+    config = load_config(ReportConfig, configuration(run))
+    publish(build_report(run, config), run, tmp_path / "out")
+    path = tmp_path / "out" / "per_utterance.jsonl"
+    rows = list(read_jsonl(path))
+    rows[-1]["correct_frames"] = 8  # of the distilled system: 60 fewer
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    different = [row for row in recompute(path, tmp_path / "out" / "results.json") if not row["same"]]
+    assert ("distilled", "frame_accuracy.test") in {(row["system"], row["figure"]) for row in different}
+    assert ("distilled - baseline", "frame_accuracy") in {(row["system"], row["figure"]) for row in different}
+
+
+def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "published"
+    full = build_report(run, load_config(ReportConfig, configuration(run)))
+    publish(full, run, target)
+    later = tmp_path / "later"
+    decode(later / "decode/ensemble/test", errors=0, correct=75)
+    write_json(later / "manifests/corpus.json", read_json(run / "manifests/corpus.json"))
+    config = load_config(ReportConfig, configuration(later, training_text=None, words=None))
+    merged = build_report(later, config, published=target)
+    assert [entry["name"] for entry in merged.results["systems"]] == ["baseline", "ensemble", "distilled"]
+    assert merged.results["systems"][1]["wer"]["test"] == 0.0
+    assert merged.results["systems"][0] == full.results["systems"][0]
+    assert merged.results["headline"]["gain_transferred"] == pytest.approx(8 / 15, abs=1e-6)
+    assert merged.results["headline"]["alignment_boundary_median_ms"] == 12.5
+    assert merged.results["values"] == {"perplexity_dev": 9.0}
+    assert merged.results["comparisons"][0]["difference"] == pytest.approx(-100 * 7 / 36, abs=1e-6)
+    publish(merged, later, target)
+    assert all(row["same"] for row in recompute(target / "per_utterance.jsonl", target / "results.json"))
+
+
+@pytest.mark.parametrize("what", ["counts", "references", "source"])
+def test_different_data_are_not_merged(run: Path, tmp_path: Path, what: str) -> None:
+    target = tmp_path / "published"
+    publish(build_report(run, load_config(ReportConfig, configuration(run))), run, target)
+    before = (target / "results.json").read_text(encoding="utf-8")
+    later = tmp_path / "later"
+    decode(later / "decode/ensemble/test", errors=0, correct=75, text="go to york" if what == "references" else REFERENCE)
+    corpus = read_json(run / "manifests/corpus.json")
+    corpus |= {"counts": {"counts": {"test": {"utterances": 13}}}, "source": {"source": "synthesised"}}.get(what, {})
+    write_json(later / "manifests/corpus.json", corpus)
+    options = ["--run", str(later), "--config", str(configuration(later, training_text=None, words=None))]
+    assert main(["report", *options, "--publish", str(target), "--merge", "--quiet"]) == 1
+    assert (target / "results.json").read_text(encoding="utf-8") == before
+
+
+def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> None:
+    config = load_config(
+        ReportConfig, configuration(run, systems=[*CONFIG["systems"], {"name": "later", "decode": "decode/no"}])
+    )
+    with pytest.raises(UserError, match=r"later.*allow-missing"):
+        build_report(run, config)
+    assert len(build_report(run, config, allow_missing=True).results["systems"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"headline": {"baseline_wr": 1}}, "did you mean 'baseline_wer'"),
+        ({"headline": {"baseline_wer": "nobody.wer.test"}}, "nobody"),
+        ({"headline": {"baseline_wer": "baseline.wer.tset"}}, "tset"),
+        ({"values": {"x": "lang/ppl.json#pplx"}}, "pplx.*found ppl"),
+        ({"values": {"x": "lang/ppl.json"}}, "FILE#key"),
+        ({"comparisons": [{"a": "x", "b": "baseline"}]}, "no system 'x'"),
+        ({"tables": {"t": {"rows": ["x"]}}}, "no system 'x'"),
+        ({"systems": [{"name": "a b", "decode": "d"}]}, "a b"),
+        ({"systems": [{"name": "a", "decode": "d", "seeds": [0, 1]}]}, "no {seed}"),
+        ({"systems": [{"name": "a", "decoed": "d"}]}, "decode"),
+    ],
+)
+def test_mistakes_in_report_yaml_are_named(run: Path, changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        build(run, **changes)
+
+
+def test_frame_accuracies_over_different_senones_are_not_compared(run: Path) -> None:
+    decode(run / "decode/gmm/test", errors=2, correct=50, senones="other")
+    systems = [*CONFIG["systems"], {"name": "gmm", "decode": "decode/gmm/test"}]
+    pair = {"a": "gmm", "b": "baseline"}
+    assert build(run, systems=systems, comparisons=[pair])["comparisons"]
+    with pytest.raises(UserError, match="different senones"):
+        build(run, systems=systems, comparisons=[{**pair, "metric": "frame_accuracy"}])
+
+
+def test_systems_tested_on_different_utterances_are_refused(run: Path) -> None:
+    path = run / "decode/distilled/test/hypotheses.jsonl"
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+    with pytest.raises(UserError, match="u0"):
+        build(run)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "named"),
+    [
+        (lambda r: r["systems"][0]["wer"].update(test=float("nan")), "never NaN"),
+        (lambda r: r["systems"][0]["frame_accuracy"].update(dev=0.6e3), "outside 0 to 100"),
+        (lambda r: r["systems"][0]["wer"].update(ci95=[3, 2]), "interval"),
+        (lambda r: r["systems"][0].pop("rtf"), "'rtf' is missing"),
+        (lambda r: r["data"].update(source="found"), "synthesised"),
+        (lambda r: r["systems"].append(r["systems"][0]), "twice"),
+        (lambda r: r.pop("commit"), "commit"),
+    ],
+)
+def test_broken_results_are_refused(break_it, named) -> None:  # type: ignore[no-untyped-def]
+    results = empty_results("an4")
+    results["data"]["source"] = "real"
+    results["systems"].append(empty_system("baseline"))
+    check_results(results)
+    break_it(results)
+    with pytest.raises(UserError, match=named):
+        check_results(results)
+
+
+def test_pages_show_figures_commands_source_and_no_absolute_path(run: Path, tmp_path: Path) -> None:
+    detail = read_json(run / "decode/ensemble/test/decode.json")
+    write_json(run / "decode/ensemble/test/decode.json", {**detail, "command": f"asr-distill decode --output {run}/decode/e"})
+    html, plots = tmp_path / "report.html", tmp_path / "plots"
+    options = ["--run", str(run), "--config", str(configuration(run)), "--html", str(html), "--plots", str(plots), "--quiet"]
+    pytest.importorskip("matplotlib")
+    assert main(["report", *options]) == 0
+    text = (run / "RESULTS.md").read_text(encoding="utf-8")
+    for expected in (
+        "19.44 [",
+        "The data are recorded: real.",
+        "asr-distill decode --output exp/an4/decode/e",
+        "10.61",
+        "Table 1",
+    ):
+        assert expected in text
+    assert str(tmp_path) not in text + (run / "results.json").read_text(encoding="utf-8")
+    assert "data:image/png;base64" in html.read_text(encoding="utf-8")
+    assert (plots / "wer.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_synthesised_speech_says_so() -> None:
+    results = empty_results("demo")
+    results["data"]["source"] = "synthesised"
+    text = markdown_page(results_page(results))
+    assert "synthesised" in text
+    assert "None" not in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_table_cell_cannot_break_the_table() -> None:
+    results = empty_results("demo")
+    results["data"]["source"] = "real"
+    results["systems"] = [empty_system("a") | {"label": "p|q"}]
+    assert "p\\|q" in markdown_page(results_page(results))
+
+
+def test_parameters_are_counted_from_the_header(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"shape": [3, 4]}, "b": {"shape": [4]}, "__metadata__": {"a": "b"}}).encode()
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert safetensors_elements(tmp_path / "m.safetensors") == 16
+    (tmp_path / "short.safetensors").write_bytes(b"123")
+    with pytest.raises(UserError, match="short"):
+        safetensors_elements(tmp_path / "short.safetensors")
