@@ -34,7 +34,7 @@ SIZES = {
 }
 SPEAKERS = {"train": 48, "dev": 6, "test": 12}
 NOISES = ("white", "pink", "babble")
-SNR_DB = (5.0, 25.0)
+SNR_DB = (8.0, 28.0)
 PEAK_DB = (-24.0, -1.0)
 _MARK = "synthesised.json"  # says what the audio folder holds, and that it may be replaced
 
