@@ -49,7 +49,8 @@ def plot_alignment(
         name, start, end = phones[phone - 1], first * frame_shift, last * frame_shift
         axes.axvline(start, color="white", linewidth=0.8, alpha=0.9)
         colour = "silver" if name in silence_phones else "white"
-        axes.text((start + end) / 2, top - 2, name, color=colour, ha="center", va="top", fontsize=8, clip_on=True)
+        shade = {"facecolor": "black", "edgecolor": "none", "alpha": 0.45, "pad": 1.0}
+        axes.text((start + end) / 2, top - 2, name, color=colour, ha="center", va="top", fontsize=8, clip_on=True, bbox=shade)
     for word, start, duration in alignment.word_segments(frame_shift):
         axes.axvline(start, color="cyan", linewidth=1.4)
         axes.axvline(start + duration, color="cyan", linewidth=1.4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from asr_distill.alignment import GmmModel
 from asr_distill.base import UserError
 from asr_distill.senones import SenoneInventory
 from asr_distill.student import Student, Timings
@@ -42,25 +44,28 @@ class NetworkModel:
             yield cut, log_likelihoods, (log_likelihoods + log_priors).argmax(1).numpy(), timings
 
 
-class GmmModel:
-    """A monophone GMM directory."""
+class GaussianModel:
+    """The folder of a GMM."""
 
     seed: int | None = None
     acoustic_scale: float | None = None
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.inventory = SenoneInventory.load(directory / "senones.json")
+        self.model = GmmModel.load(directory)
+        self.inventory = self.model.inventory
 
     def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
-        """As `ScoringModel`; the likeliest senone is that of the likelihoods."""
-        raise NotImplementedError
+        """As `ScoringModel`; the likeliest senone is that of the likelihoods; all time counts as the network's."""
+        start = time.perf_counter()
+        for cut, matrix in self.model.scores(cuts):
+            yield cut, torch.from_numpy(matrix), matrix.argmax(1), Timings(0.0, time.perf_counter() - start, cut.duration)
+            start = time.perf_counter()
 
 
 def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
-    """A network bundle where the folder has a config.json, a GMM where it has a senones.json without one."""
+    """A network bundle where the folder has a config.json, a GMM where it has a gmm.json."""
     if (directory / "config.json").is_file() or (directory / "training").is_dir():
         return NetworkModel(directory, device, autocast)
-    if (directory / "senones.json").is_file():
-        return GmmModel(directory)
-    raise UserError(f"{directory} is neither a model bundle (config.json) nor a GMM folder (senones.json); train one first")
+    if (directory / "gmm.json").is_file():
+        return GaussianModel(directory)
+    raise UserError(f"{directory} is neither a model bundle (config.json) nor a GMM folder (gmm.json); train one first")
