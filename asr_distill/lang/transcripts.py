@@ -10,7 +10,7 @@ from typing import Any
 from asr_distill.base import UserError
 from asr_distill.lang.arpa import BEGIN, END
 
-_TEST_NAME = re.compile(r"(.*[_.-])?test([_.-].*)?")
+_NAME_PARTS = re.compile(r"[._-]")
 
 
 def read_sentences(text: Iterable[str | Path] = (), cuts: Iterable[str | Path] = (), *, ids: bool = False) -> list[list[str]]:
@@ -30,9 +30,9 @@ def read_sentences(text: Iterable[str | Path] = (), cuts: Iterable[str | Path] =
 
 
 def refuse_test_data(paths: Iterable[str | Path]) -> None:
-    """Raises `UserError` where a file is named as the test part of a corpus: no test transcript may enter a language model."""
+    """Raises `UserError` where a file or its folder is named as the test part of a corpus: no test transcript may enter a language model."""
     for path in map(Path, paths):
-        if _TEST_NAME.fullmatch(path.name.split(".")[0]):
+        if "test" in _NAME_PARTS.split(path.name) or path.parent.name == "test":
             raise UserError(
                 f"{path} is named as test data, and no test transcript may enter a language model; give the training part"
             )
