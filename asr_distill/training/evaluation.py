@@ -19,7 +19,7 @@ def evaluate(
     *,
     bf16: bool = False,
     device: torch.device | None = None,
-    batch_size: int = 4096,
+    batch_size: int = 2048,
 ) -> dict[str, float]:
     """Cross-entropy with the labels (nats per frame) and frame accuracy (per cent), over the labelled frames.
 

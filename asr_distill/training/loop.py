@@ -54,6 +54,8 @@ def train_model(
     out_dir = Path(out_dir)
     device = choose_device(config.device)
     bf16 = choose_bf16(config.autocast, device)
+    if dev is None and (config.patience is not None or config.schedule == "newbob"):
+        raise UserError("patience and the schedule newbob look at dev frame accuracy: give a dev store, or set neither")
     objective = objective or HardLabels(config.label_smoothing)
     network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
     identity = _identity(config, network_config, train, dev, objective, initial_model)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
+from asr_distill.training.adam import ChunkedAdam
 from asr_distill.training.configuration import TrainingConfig
 
 
@@ -22,8 +24,22 @@ def build_optimiser(config: TrainingConfig, network: nn.Module) -> torch.optim.O
     if config.optimizer == "sgd":
         momentum = config.momentum
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum, nesterov=config.nesterov)
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2))
+    betas, decoupled = (config.beta1, config.beta2), config.optimizer == "adamw"
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    fused = _fused_option(parameters[0].device)
+    if not fused and parameters[0].device.type == "cpu":
+        return ChunkedAdam(groups, lr=config.learning_rate, betas=betas, decoupled=decoupled)
+    return kind(groups, lr=config.learning_rate, betas=betas, **fused)
+
+
+def _fused_option(device: torch.device) -> dict[str, Any]:
+    """The option by which torch's Adam updates all arrays in one pass, where this torch has it for the device."""
+    option: dict[str, Any] = {"fused": True}
+    try:
+        torch.optim.AdamW([torch.zeros(1, device=device, requires_grad=True)], **option)
+    except (TypeError, RuntimeError):
+        return {}
+    return option
 
 
 def rate_factor(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:

@@ -122,7 +122,9 @@ def completed_run(out_dir: Path, identity: Mapping[str, Any]) -> dict[str, Any] 
     if not (out_dir / COMPLETED_FILE).is_file():
         return None
     completed = read_json(out_dir / COMPLETED_FILE)
-    check_identity(completed.get("identity", {}), identity, out_dir, "is complete")
+    if not isinstance(completed, dict) or not {"identity", "summary"} <= completed.keys():
+        raise UserError(f"{out_dir / COMPLETED_FILE} is not what training wrote; remove {out_dir} to train again")
+    check_identity(completed["identity"], identity, out_dir, "is complete")
     return completed["summary"]
 
 

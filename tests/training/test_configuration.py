@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from asr_distill.base import UserError
 from asr_distill.training import TrainingConfig, load_training_config
+from asr_distill.training.adam import ChunkedAdam
 from asr_distill.training.optimisation import build_optimiser, optimiser_tensors, rate_factor, restore_optimiser
 
 CONF = Path(__file__).resolve().parents[2] / "recipes" / "conf"
@@ -91,3 +92,23 @@ def test_an_optimiser_continues_from_its_tensors_in_bits(name: str, steps: int) 
     run(copy, other, 2)
     assert torch.equal(network.weight, copy.weight)
     assert torch.equal(network.bias, copy.bias)
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_in_chunks_equals_torchs_own(decoupled: bool, decay: float) -> None:
+    """Three parameters, one longer than a chunk, one without a gradient."""
+    torch.manual_seed(0)
+    ours = [torch.randn(size, requires_grad=True) for size in ((300, 257), (5,), (2, 2))]
+    theirs = [tensor.detach().clone().requires_grad_() for tensor in ours]
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    first = ChunkedAdam(ours, lr=0.01, betas=(0.8, 0.95), weight_decay=decay, decoupled=decoupled)
+    second = kind(theirs, lr=0.01, betas=(0.8, 0.95), weight_decay=decay)
+    for step in range(4):
+        for mine, other in zip(ours[:2], theirs[:2], strict=True):
+            mine.grad = torch.randn(mine.shape, generator=torch.Generator().manual_seed(step))
+            other.grad = mine.grad.clone()
+        first.step()
+        second.step()
+        for mine, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)

@@ -173,6 +173,13 @@ def test_a_complete_run_is_not_trained_again_and_another_is_refused(tmp_path: Pa
         train_model(changed(seed=1), Clusters(), None, tmp_path / "begun")
 
 
+def test_what_needs_a_dev_set_is_refused_without_one(tmp_path: Path) -> None:
+    for options in ({"patience": 2}, {"schedule": "newbob"}):
+        with pytest.raises(UserError, match="give a dev store"):
+            train_model(changed(**options), Clusters(), None, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_nothing_on_disk_is_pickled(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train_model(changed(checkpoint_minutes=0.0), Clusters(), Clusters(seed=1), tmp_path / "run", killed_after(15))
