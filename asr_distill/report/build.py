@@ -51,7 +51,7 @@ def build_report(
     results |= {"command": config.command or None, "commit": commit(), "date": today()}
     results["environment"] |= environment(
         ", ".join(sorted(set().union(*(one.engines for one in collected)))) or None,
-        ", ".join(sorted(set().union(*(one.devices for one in collected)))) or None,
+        ", ".join(sorted(set().union(*(one.devices for one in collected)))) or config.device,
     )
     results["data"] = _data(run, config, collected)
     results["bootstrap"] = {"unit": config.unit, "samples": config.samples, "seed": config.seed}

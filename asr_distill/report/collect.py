@@ -19,7 +19,8 @@ from asr_distill.scoring import Utterance, metric_counts, read_hypotheses
 
 _RTF_PARTS = ("features", "network", "search")
 # What a decode.json says about the search, kept with the figures.
-_SETTINGS = ("acoustic_scale", "lm_scale", "beam", "search_beam", "output_beam", "max_active", "lattice_beam", "word_penalty")
+_SETTINGS = ("acoustic_scale", "lm_scale", "beam", "search_beam", "output_beam", "min_active", "max_active")
+_SETTINGS += ("lattice_beam", "word_penalty", "graph", "model")
 
 
 @dataclass

@@ -83,7 +83,11 @@ class PublishedConfig:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """A recipe's report. ``headline`` maps a fixed name to ``SYSTEM.field.field``, to ``FILE#key.key`` or to a number."""
+    """A recipe's report. ``headline`` maps a fixed name to ``SYSTEM.field.field``, to ``FILE#key.key`` or to a number.
+
+    ``corpus``, ``training_text``, ``training_cuts``, ``words`` (a vocabulary) and ``figures`` (PNG, for the HTML page) are paths;
+    ``senones`` is ``FILE#key`` of their count; ``device`` is shown where the decodes did not record theirs.
+    """
 
     recipe: str
     systems: tuple[SystemConfig, ...]
@@ -98,6 +102,7 @@ class ReportConfig:
     training_cuts: str | None = None
     words: str | None = None
     senones: str | None = None
+    device: str | None = None
     comparisons: tuple[ComparisonConfig, ...] = ()
     gain: GainConfig | None = None
     tables: dict[str, TableConfig] = field(default_factory=dict)

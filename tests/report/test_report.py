@@ -218,7 +218,7 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["counts", "references", "source"])
-def test_different_data_are_not_merged(run: Path, tmp_path: Path, what: str) -> None:
+def test_different_data_are_not_merged(run: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "published"
     publish(build_report(run, load_config(ReportConfig, configuration(run))), run, target)
     before = (target / "results.json").read_text(encoding="utf-8")
@@ -229,7 +229,16 @@ def test_different_data_are_not_merged(run: Path, tmp_path: Path, what: str) -> 
     write_json(later / "manifests/corpus.json", corpus)
     options = ["--run", str(later), "--config", str(configuration(later, training_text=None, words=None))]
     assert main(["report", *options, "--publish", str(target), "--merge", "--quiet"]) == 1
+    assert "not mixed" in capsys.readouterr().err
     assert (target / "results.json").read_text(encoding="utf-8") == before
+
+
+def test_nothing_is_published_of_broken_results(run: Path, tmp_path: Path) -> None:
+    report = build_report(run, load_config(ReportConfig, configuration(run)))
+    report.results["systems"][0]["rtf"] = float("inf")
+    with pytest.raises(UserError, match="rtf"):
+        publish(report, run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> None:
