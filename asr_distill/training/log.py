@@ -79,8 +79,10 @@ class TrainingLog:
             self._events(row)
             self._writer.flush()
 
-    def close(self) -> None:
-        """Closes the TensorBoard file."""
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         if self._writer is not None:
             self._writer.close()
 

@@ -21,7 +21,7 @@ from asr_distill.training.log import TrainingLog
 from asr_distill.training.objectives import HardLabels, Objective
 from asr_distill.training.optimisation import build_optimiser, rate_factor
 from asr_distill.training.precision import choose_bf16, choose_device, precision
-from asr_distill.training.state import COMPLETED_FILE, TrainingState, completed_run
+from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run
 
 _INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
 _NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
@@ -70,57 +70,75 @@ def train_model(
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
         state.restore()
-        log = TrainingLog(out_dir, f"{out_dir.parent.name}/{out_dir.name}", config.tensorboard, state.progress.history)
-        steps_per_epoch = math.ceil(train.num_examples / config.batch_size)
-        progress = state.progress
-        while progress.epoch < config.epochs and (config.patience is None or progress.stale_epochs < config.patience):
-            start = time.monotonic() - progress.seconds
-            network.train()
-            losses: list[torch.Tensor] = []
-            order = train.order(config.batch_size, config.seed, progress.epoch, progress.step)
-            done = progress.step * config.batch_size
-            for indices in log.bar(order, progress.epoch, config.epochs, done, train.num_examples):
-                rate = config.learning_rate * progress.rate_scale
-                rate *= rate_factor(config, progress.epoch * steps_per_epoch + progress.step, steps_per_epoch)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                batch = train.batch(indices, torch.default_generator)
-                with precision(bf16, device):
-                    logits = network(batch["inputs"])
-                loss, counts = objective(logits, batch)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                if config.clip_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-                optimiser.step()
-                if config.max_norm is not None:
-                    apply_max_norm(network, config.max_norm)
-                losses.append(loss.detach())
-                state.sums += torch.stack([loss.detach() * len(indices), counts["correct"], counts["labelled"]])
-                progress.step += 1
-                checkpoint = state.save_is_due()
-                if checkpoint or len(losses) == _INSPECTED_STEPS or progress.step == steps_per_epoch:
-                    _check_finite(losses, progress.epoch, progress.step, rate)
-                if checkpoint:
-                    progress.seconds = time.monotonic() - start
-                    state.save()
-            seconds = time.monotonic() - start
-            dev_scores = evaluate(network, dev, bf16=bf16, device=device) if dev is not None else None
-            _end_epoch(config, state, train.num_examples, steps_per_epoch, rate, seconds, dev_scores)
-            log.epoch(progress.history)
-            if state.save_is_due(epoch_end=True):
-                state.save()
-        log.close()
-        if config.keep == "best" and progress.best_epoch is not None:
+        name = f"{out_dir.parent.name}/{out_dir.name}"
+        with TrainingLog(out_dir, name, config.tensorboard, state.progress.history) as log:
+            _train(config, train, dev, objective, state, log, bf16)
+        if config.keep == "best" and state.progress.best_epoch is not None:
             state.load_best()
-        summary = _summary(config, network_config, state, bf16, identity)
+        summary = _summary(config, state, bf16, identity)
+        times = {"seconds": sum(row["seconds"] for row in state.progress.history), "torch": torch.__version__}
         if companions is not None:
             companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
-        times = {"seconds": sum(row["seconds"] for row in progress.history), "torch": torch.__version__, "device": str(device)}
         write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
         state.remove()
     return {**summary, **times}
+
+
+def _train(
+    config: TrainingConfig,
+    train: Examples,
+    dev: Examples | None,
+    objective: Objective,
+    state: TrainingState,
+    log: TrainingLog,
+    bf16: bool,
+) -> None:
+    """The loop: from where ``state`` stands to the last epoch."""
+    network, optimiser, progress, device = state.network, state.optimiser, state.progress, state.device
+    steps_per_epoch = math.ceil(train.num_examples / config.batch_size)
+    while progress.epoch < config.epochs and (config.patience is None or progress.stale_epochs < config.patience):
+        start = time.monotonic() - progress.seconds
+        network.train()
+        losses: list[torch.Tensor] = []
+        order = train.order(config.batch_size, config.seed, progress.epoch, progress.step)
+        done = progress.step * config.batch_size
+        for indices in log.bar(order, progress.epoch, config.epochs, done, train.num_examples):
+            rate = _learning_rate(config, progress, progress.step, steps_per_epoch)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            batch = train.batch(indices, torch.default_generator)
+            with precision(bf16, device):
+                logits = network(batch["inputs"])
+            loss, counts = objective(logits, batch)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            optimiser.step()
+            if config.max_norm is not None:
+                apply_max_norm(network, config.max_norm)
+            losses.append(loss.detach())
+            state.sums += torch.stack([loss.detach() * len(indices), counts["correct"], counts["labelled"]])
+            progress.step += 1
+            checkpoint = state.save_is_due()
+            if checkpoint or len(losses) == _INSPECTED_STEPS or progress.step == steps_per_epoch:
+                _check_finite(losses, progress.epoch, progress.step, rate)
+            if checkpoint:
+                progress.seconds = time.monotonic() - start
+                state.save()
+        seconds = time.monotonic() - start
+        dev_scores = evaluate(network, dev, bf16=bf16, device=device) if dev is not None else None
+        _end_epoch(config, state, train.num_examples, steps_per_epoch, seconds, dev_scores)
+        log.epoch(progress.history)
+        if state.save_is_due(epoch_end=True):
+            state.save()
+
+
+def _learning_rate(config: TrainingConfig, progress: Progress, step: int, steps_per_epoch: int) -> float:
+    """The learning rate at a step of the current epoch."""
+    factor = rate_factor(config, progress.epoch * steps_per_epoch + step, steps_per_epoch)
+    return config.learning_rate * progress.rate_scale * factor
 
 
 def _end_epoch(
@@ -128,7 +146,6 @@ def _end_epoch(
     state: TrainingState,
     frames: int,
     steps_per_epoch: int,
-    rate: float,
     seconds: float,
     dev: Mapping[str, float] | None,
 ) -> None:
@@ -140,7 +157,7 @@ def _end_epoch(
         {
             "epoch": progress.epoch + 1,
             "step": (progress.epoch + 1) * steps_per_epoch,
-            "learning_rate": rate,
+            "learning_rate": _learning_rate(config, progress, steps_per_epoch - 1, steps_per_epoch),
             "train_loss": loss / frames,
             "train_accuracy": 100 * correct / max(1.0, labelled),
             "dev_loss": dev["loss"] if dev is not None and accuracy is not None else None,
@@ -194,9 +211,7 @@ def _identity(
     }
 
 
-def _summary(
-    config: TrainingConfig, network_config: Mapping[str, Any], state: TrainingState, bf16: bool, identity: Mapping[str, Any]
-) -> dict[str, Any]:
+def _summary(config: TrainingConfig, state: TrainingState, bf16: bool, identity: Mapping[str, Any]) -> dict[str, Any]:
     progress = state.progress
     best = config.keep == "best" and progress.best_epoch is not None
     row = progress.history[(progress.best_epoch or 0) - 1] if best else progress.history[-1]

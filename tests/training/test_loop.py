@@ -86,6 +86,23 @@ def test_a_killed_and_resumed_run_ends_in_the_same_bits(tmp_path: Path, options:
         assert logs[0] == logs[1]
 
 
+def test_a_kill_between_the_last_step_and_the_end_of_the_epoch(tmp_path: Path) -> None:
+    class Dying(Clusters):
+        def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
+            raise Killed
+
+    config = changed(checkpoint_minutes=0.0, epochs=2)
+    train_model(config, Clusters(), Clusters(seed=1), tmp_path / "whole")
+    with pytest.raises(Killed):
+        train_model(config, Clusters(), Dying(seed=1), tmp_path / "killed")
+    train_model(config, Clusters(), Clusters(seed=1), tmp_path / "killed")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    assert [row["learning_rate"] for row in rows_of(tmp_path / "whole")] == [
+        row["learning_rate"] for row in rows_of(tmp_path / "killed")
+    ]
+
+
 def test_the_seed_decides_and_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
