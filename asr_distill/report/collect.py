@@ -19,8 +19,10 @@ from asr_distill.scoring import Utterance, metric_counts, read_hypotheses
 
 _RTF_PARTS = ("features", "network", "search")
 # What a decode.json says about the search, kept with the figures.
-_SETTINGS = ("acoustic_scale", "lm_scale", "beam", "search_beam", "output_beam", "min_active", "max_active")
-_SETTINGS += ("lattice_beam", "word_penalty", "graph", "model")
+_SETTINGS = (
+    *("model", "graph", "acoustic_scale", "lm_scale", "word_penalty"),
+    *("beam", "search_beam", "output_beam", "lattice_beam", "min_active", "max_active"),
+)
 
 
 @dataclass

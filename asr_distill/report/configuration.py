@@ -85,7 +85,7 @@ class PublishedConfig:
 class ReportConfig:
     """A recipe's report. ``headline`` maps a fixed name to ``SYSTEM.field.field``, to ``FILE#key.key`` or to a number.
 
-    ``corpus``, ``training_text``, ``training_cuts``, ``words`` (a vocabulary) and ``figures`` (PNG, for the HTML page) are paths;
+    ``corpus``, ``training_text``, ``training_cuts``, ``words`` (a vocabulary) and ``figures`` (PNG, for HTML) are paths;
     ``senones`` is ``FILE#key`` of their count; ``device`` is shown where the decodes did not record theirs.
     """
 

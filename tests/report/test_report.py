@@ -327,6 +327,9 @@ def test_pages_show_figures_commands_source_and_no_absolute_path(run: Path, tmp_
     assert str(tmp_path) not in text + (run / "results.json").read_text(encoding="utf-8")
     assert "data:image/png;base64" in html.read_text(encoding="utf-8")
     assert (plots / "wer.png").read_bytes().startswith(b"\x89PNG")
+    shown = tmp_path / "shown.md"
+    assert main(["report", "--results", str(run / "results.json"), "--out", str(shown), "--quiet"]) == 0
+    assert shown.read_text(encoding="utf-8") == text
 
 
 def test_synthesised_speech_says_so() -> None:
