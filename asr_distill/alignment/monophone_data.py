@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,21 +102,22 @@ def equal_split(num_frames: int, lattice: PhoneLattice, inventory: SenoneInvento
     return None
 
 
-def _reading(lattice: PhoneLattice, silence: int, edges: bool) -> Sequence[int]:
-    """The phones of one path: at each step the first way on, by optional silence only at the edges."""
-    phones = lattice.phones
-    optional = (phones == silence) & (lattice.word < 0)
+def _reading(lattice: PhoneLattice, silence: int, edges: bool) -> list[int]:
+    """The phones of the reading with the fewest optional silences; with ``edges`` they are wanted at both ends."""
+    optional = ((lattice.phones == silence) & (lattice.word < 0)).astype(np.int64)
+    missing_edge = np.where(edges & (optional == 0), 2, 0)  # worth one silence there, not two
     followers: dict[int, list[int]] = {}
     for a, b in zip(lattice.source.tolist(), lattice.destination.tolist(), strict=True):
         followers.setdefault(a, []).append(b)
-    path: list[int] = []
-    options = np.flatnonzero(np.isfinite(lattice.entry)).tolist()
-    while options:
-        preferred = edges and not path
-        step = min(options, key=lambda i: (optional[i] != preferred, i))
-        path.append(step)
-        options = followers.get(step, [])
-        if np.isfinite(lattice.final[step]):
-            ends = [i for i in options if optional[i] and np.isfinite(lattice.final[i])]
-            return [int(phones[i]) for i in path + (ends[:1] if edges else [])]
-    return [int(phones[i]) for i in path]
+    # Backwards, for instances are in topological order: the cost from here to the end, and the way.
+    cost = np.where(np.isfinite(lattice.final), missing_edge, np.iinfo(np.int32).max)
+    onward = np.full(len(cost), -1)
+    for i in range(len(cost) - 1, -1, -1):
+        for following in followers.get(i, []):
+            if cost[following] < cost[i]:
+                cost[i], onward[i] = cost[following], following
+        cost[i] += optional[i]
+    path = [int(np.argmin(np.where(np.isfinite(lattice.entry), cost + missing_edge, np.iinfo(np.int64).max)))]
+    while onward[path[-1]] >= 0:
+        path.append(int(onward[path[-1]]))
+    return lattice.phones[path].tolist()

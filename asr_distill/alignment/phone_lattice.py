@@ -52,7 +52,7 @@ class PhoneLattice:
         """``(word, first, last + 1)`` as indices into a path of instances; optional silence belongs to no word."""
         starts = [index for index, instance in enumerate(path) if self.word[instance] >= 0]
         spans = []
-        for start, end in zip(starts, [*starts[1:], len(path)], strict=True):
+        for start, end in zip(starts, [*starts, len(path)][1:], strict=True):
             while end > start + 1 and self.phones[path[end - 1]] == silence:
                 end -= 1
             spans.append((self.words[self.word[path[start]]], start, end))
