@@ -30,7 +30,7 @@ def read_sentences(text: Iterable[str | Path] = (), cuts: Iterable[str | Path] =
 
 
 def refuse_test_data(paths: Iterable[str | Path]) -> None:
-    """Raises `UserError` where a file or its folder is named as the test part of a corpus: no test transcript may enter a language model."""
+    """Raises `UserError` where a file or its folder is named as test data: no test transcript may enter a language model."""
     for path in map(Path, paths):
         if "test" in _NAME_PARTS.split(path.name) or path.parent.name == "test":
             raise UserError(
