@@ -33,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--self-loop-scale", type=float, default=0.1, help="scale of self-loops (default: %(default)s)")
     check = actions.add_parser("check", help="refuse a graph that k2 must not see, or that is not the model's")
     check.add_argument("graph", type=Path, metavar="DIR", help="a graph folder")
+    for action in (build, loop, check):
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+        action.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
     check.add_argument("--model", type=Path, metavar="DIR", help="a model directory (its senones.json is compared)")
 
 

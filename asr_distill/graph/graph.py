@@ -126,3 +126,8 @@ def read_symbols(path: str | Path) -> dict[str, int]:
             raise UserError(f"{path}, line {number}: found {line!r}, expected a symbol and its number")
         table[fields[0]] = int(fields[1])
     return table
+
+
+def is_disambiguation(symbol: str) -> bool:
+    """Whether a symbol is ``#0``, ``#1``, ...; a lone ``#`` may be a character of a script."""
+    return symbol[:1] == "#" and symbol[1:].isdigit()

@@ -12,7 +12,7 @@ import numpy as np
 
 from asr_distill.base import UserError, atomic_directory, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
-from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, read_symbols
+from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation, read_symbols
 from asr_distill.graph.hmm import add_self_loops, build_h
 from asr_distill.graph.k2_form import check_k2_form, to_k2_form
 
@@ -184,15 +184,15 @@ def skip_epsilon_states(fst: FstArrays) -> FstArrays:
 
 def check_phones(table: dict[str, int], inventory: SenoneInventory, lang_dir: Path) -> None:
     """Raises `UserError` unless the real phones of the symbol table are those of the inventory, with the same numbers."""
-    real = sorted((number, phone) for phone, number in table.items() if number > 0 and not phone.startswith("#"))
+    real = sorted((number, phone) for phone, number in table.items() if number > 0 and not is_disambiguation(phone))
     found = tuple(phone for _, phone in real)
     if found != tuple(inventory.topology.phones) or [number for number, _ in real] != list(range(1, len(real) + 1)):
         only_lang = sorted(set(found) - set(inventory.topology.phones))
         only_senones = sorted(set(inventory.topology.phones) - set(found))
         raise UserError(
-            f"{lang_dir / 'phones.txt'} has {len(found)} phones, the senone inventory {len(inventory.topology.phones)}, and they"
-            f" must be the same with the same numbers (only in lang: {only_lang[:5]}, only in senones: {only_senones[:5]});"
-            " next: build the graph with the lang directory that the alignment was made with"
+            f"{lang_dir / 'phones.txt'} has {len(found)} phones, the senone inventory {len(inventory.topology.phones)}, and"
+            f" they must be the same with the same numbers (only in lang: {only_lang[:5]}, only in senones:"
+            f" {only_senones[:5]}); next: build the graph with the lang directory that the alignment was made with"
         )
 
 
@@ -226,14 +226,18 @@ def _determinize(fst: Any, name: str, reason: str) -> None:
 
     # In the log semiring, as Kaldi does, the weights move towards the start as probabilities would: the beam sees the language
     # model early.
-    if kaldifst.determinize_star(fst, _DELTA, _MAX_STATES, True):
+    try:
+        stopped_early = kaldifst.determinize_star(fst, _DELTA, _MAX_STATES, True)
+    except RuntimeError as error:
+        raise UserError(f"{name} cannot be determinised ({str(error).splitlines()[-1]}): {reason}") from None
+    if stopped_early:
         raise UserError(f"{name} cannot be determinised within {_MAX_STATES:,} states: {reason}")
     if fst.start < 0:
         raise UserError(f"{name} is empty after determinisation: {reason}")
 
 
 def _is_marker(word: str) -> bool:
-    return word in ("<eps>", "<s>", "</s>") or word.startswith("#")
+    return word in ("<eps>", "<s>", "</s>") or is_disambiguation(word)
 
 
 def _read(path: Path) -> str:

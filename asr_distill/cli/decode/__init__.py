@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     rows = sorted(decoded[best], key=lambda utterance: order[utterance.id])
     rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
     rtf["search"] = search[best] / stopwatch["duration"]
-    summary = _write(args, model, rows, origin[best], settings[best], engine, rates[best], rtf)
+    summary = _write(args, model, cuts, rows, origin[best], settings[best], engine, rates[best], rtf)
     if args.scale_grid:
         grid = [
             {"graph": str(g.path), "acoustic_scale": scale, "error_rate": rates[i], "not_final": len(not_final(decoded[i]))}
@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
 def _write(
     args: argparse.Namespace,
     model: ScoringModel,
+    cuts: Sequence[Any],
     rows: list[DecodedUtterance],
     origin: tuple[Graph, float],
     setting: Setting,
@@ -122,6 +123,10 @@ def _write(
 
     graph, scale = origin
     times = None
+    if args.lang and graph.units == "words":
+        from asr_distill.cli.decode.times import aligned_word_times
+
+        times = aligned_word_times(rows, cuts, model, graph, args.lang, scale)
     lost = not_final(rows)
     summary: dict[str, Any] = {
         "system": args.system,
@@ -141,7 +146,8 @@ def _write(
         "not_final_ids": lost,
         "error_rate": rate,
         "frame_accuracy": frame_accuracies(rows),
-        "word_times": "forced alignment" if times else "frame of the best path whose arc wrote the word",
+        "word_times": "frame of the best path whose arc wrote the word" if times is None else "forced alignment",
+        "word_times_aligned": len(times or {}),
         "seconds_of_speech": round(sum(row.duration for row in rows), 3),
         "rtf": rtf,
     }

@@ -1,0 +1,38 @@
+"""Word times of hypotheses by forced alignment with the model that they were decoded with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr_distill.decoding.outputs import WordTimes
+
+if TYPE_CHECKING:
+    from asr_distill.cli.decode.models import ScoringModel
+    from asr_distill.decoding.evaluation import DecodedUtterance
+    from asr_distill.graph import Graph
+
+
+def aligned_word_times(
+    rows: Sequence[DecodedUtterance], cuts: Sequence[Any], model: ScoringModel, graph: Graph, lang_dir: Path, scale: float
+) -> dict[str, WordTimes]:
+    """By utterance id, (word, start, duration) in seconds of the words that were recognised; the cuts are scored once more.
+
+    Utterances without words, and those whose hypothesis does not fit (fewer frames than states), are left out.
+    """
+    from asr_distill.alignment import ForcedAligner, TranscriptReader
+    from asr_distill.lang import Lang
+
+    spoken = {row.id: row.result.words for row in rows if row.result.words}
+    chosen = [cut for cut in cuts if cut.id in spoken]
+    aligner = ForcedAligner(
+        model.inventory,
+        TranscriptReader.of_lang(Lang.load(lang_dir)),
+        acoustic_scale=scale,
+        transition_scale=graph.info["transition_scale"],
+        self_loop_scale=graph.info["self_loop_scale"],
+    )
+    report = aligner.align(spoken, ((cut.id, scores) for cut, scores, _, _ in model.scores(chosen)), total=len(chosen))
+    shift = {cut.id: cut.frame_shift or 0.01 for cut in chosen}
+    return {key: alignment.word_segments(shift[key]) for key, alignment in report.alignments.items()}
