@@ -54,7 +54,7 @@ def build_hclg(
         "units": "words",
         "kind": lang_info.get("kind"),
         "lang_hash": lang_info.get("hash"),
-        "g": g_fst_path.name,
+        **_described_g(g_fst_path, lang_info.get("hash")),
         "transition_scale": transition_scale,
         "self_loop_scale": self_loop_scale,
     }
@@ -234,6 +234,23 @@ def _determinize(fst: Any, name: str, reason: str) -> None:
         raise UserError(f"{name} cannot be determinised within {_MAX_STATES:,} states: {reason}")
     if fst.start < 0:
         raise UserError(f"{name} is empty after determinisation: {reason}")
+
+
+def _described_g(path: Path, lang_hash: str | None) -> dict[str, Any]:
+    """What the file beside G says of it; refuses a G that was built for another lang directory."""
+    beside = path.with_suffix(".json")
+    facts = read_json(beside) if beside.is_file() else {}
+    if facts.get("lang_hash") and lang_hash and facts["lang_hash"] != lang_hash:
+        raise UserError(
+            f"{path} was built for the lang directory with the hash {facts['lang_hash'][:16]}, this one has {lang_hash[:16]};"
+            " next: `asr-distill lang g` with this lang directory"
+        )
+    return {
+        "g": path.name,
+        "arpa": facts.get("arpa"),
+        "lm_scale": facts.get("lm_scale"),
+        "word_penalty": facts.get("word_penalty"),
+    }
 
 
 def _is_marker(word: str) -> bool:
