@@ -11,6 +11,7 @@ from asr_distill.alignment.gmm_model import GmmModel, gmm_log_likelihoods
 from asr_distill.alignment.monophone import MonophoneConfig, monophone_inventory, train_monophone
 from asr_distill.alignment.phone_lattice import TranscriptReader, UnknownWords
 from asr_distill.alignment.reference import alignment_segments, compare_boundaries, read_mlf
+from asr_distill.alignment.triphone import TriphoneConfig, train_triphone
 
 __all__ = [
     "AlignmentReport",
@@ -20,6 +21,7 @@ __all__ = [
     "GmmModel",
     "MonophoneConfig",
     "TranscriptReader",
+    "TriphoneConfig",
     "UnknownWords",
     "alignment_segments",
     "compare_boundaries",
@@ -28,4 +30,5 @@ __all__ = [
     "monophone_inventory",
     "read_mlf",
     "train_monophone",
+    "train_triphone",
 ]

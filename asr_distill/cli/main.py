@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "align": "flat-start GMM, forced alignment with any model, show and compare alignments",
     "tree": "grow the phonetic decision tree: senone inventory, labels and priors",
     "train": "train senone networks",
+    "accuracy": "frame accuracy and cross-entropy of a model on frame stores",
     "graph": "compose HCLG and convert it for k2",
     "decode": "search a test set: hypotheses, word times, real-time factor",
     "score": "word error rate, frame accuracy, confidence intervals",

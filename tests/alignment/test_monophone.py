@@ -28,7 +28,7 @@ from asr_distill.alignment.kaldi_hmm import KaldiHmm
 from asr_distill.alignment.monophone_data import equal_split
 from asr_distill.base import UserError, read_json
 from asr_distill.cli.main import main
-from asr_distill.senones import SenoneInventory, read_alignments
+from asr_distill.senones import SenoneInventory, read_alignments, write_alignments
 
 QUICK = MonophoneConfig(iterations=12, realign=(1, 2, 3, 4, 6, 8, 10), total_gaussians=300)
 FEW = MonophoneConfig(iterations=4, realign=(1, 2, 4), total_gaussians=150)
@@ -195,6 +195,47 @@ def test_command_line(
     error = capsys.readouterr().err
     assert other.hash in error
     assert different.hash in error
+
+
+def test_triphones_from_a_tree(trained: Path, an4_cuts: list[Any], an4_lang: Any, tmp_path: Path, capsys: Any) -> None:
+    from lhotse import CutSet
+
+    cuts, lang = tmp_path / "cuts_some.jsonl.gz", ["--lang", str(an4_lang.directory)]
+    CutSet.from_cuts(an4_cuts).to_file(cuts)
+    given = ["--cuts", str(cuts), *lang, "--alignments", str(trained / "alignments_train.jsonl.gz")]
+    senones, out = tmp_path / "senones", tmp_path / "triphone"
+    assert main(["tree", *given, "--num-leaves", "130", "--min-count", "20", "--min-gain", "1", "--output", str(senones)]) == 0
+    options = [
+        "--inventory",
+        str(senones / "senones.json"),
+        "--output",
+        str(out),
+        "--iterations",
+        "8",
+        "--total-gaussians",
+        "250",
+    ]
+    capsys.readouterr()
+    assert main(["align", "triphone", *given, *options, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["aligned"] == len(an4_cuts)
+    model = GmmModel.load(out)
+    assert model.inventory.hash == SenoneInventory.load(senones / "senones.json").hash == result["senones_hash"]
+    assert 200 < model.gmm.num_gaussians <= 250
+    history = [row["log_likelihood_per_frame"] for row in read_json(out / "triphone.json")["history"]]
+    assert history[-1] > history[0] + 1
+    first, again = (
+        read_alignments(folder) for folder in (trained / "alignments_train.jsonl.gz", out / "alignments_some.jsonl.gz")
+    )
+    same = sum(int((again[key].frame_phones == alignment.frame_phones).sum()) for key, alignment in first.items())
+    assert same / sum(map(len, first.values())) > 0.8
+    clipped = {
+        key: dataclasses.replace(a, phone_index=a.phone_index[:-1], hmm_states=a.hmm_states[:-1]) for key, a in first.items()
+    }
+    write_alignments(tmp_path / "clipped.jsonl.gz", clipped)
+    given[-1] = str(tmp_path / "clipped.jsonl.gz")
+    assert main(["align", "triphone", *given, *options]) == 1
+    assert "alignments are not of these cuts" in capsys.readouterr().err
 
 
 def test_plot(trained: Path, an4_cuts: list[Any], an4_lang: Any, tmp_path: Path) -> None:

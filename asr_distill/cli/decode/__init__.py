@@ -140,6 +140,7 @@ def _write(
         "engine": engine,
         "acoustic_scale": scale,
         "lm_scale": graph.info.get("lm_scale"),
+        "word_penalty": graph.info.get("word_penalty"),
         **setting.decoder.options,
         "utterances": len(rows),
         "not_final": len(lost),
