@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_lang import PHONES, SILENCE, WORDS, reader, readings
 
-from asr_distill.alignment import ForcedAligner, UnknownWords, forced_align
+from asr_distill.alignment import ForcedAligner, TranscriptReader, UnknownWords, forced_align
 from asr_distill.alignment.phone_lattice import PhoneLattice
 from asr_distill.base import UserError
 from asr_distill.senones import (
@@ -94,6 +96,24 @@ def test_lattice_of_variants_and_find_path() -> None:
 
 def test_without_optional_silence() -> None:
     assert list(all_paths(reader(0.0).lattice(["ab", "c"]))) == [(2, 3, 4)]
+
+
+def test_subword_units_make_whole_words(tmp_path: Path) -> None:
+    from asr_distill.lang import Lang
+    from asr_distill.lang.subwords import Subwords
+
+    texts = [["HELLO", "WORLD"], ["HOLD", "THE", "LOW", "ROW"]]
+    words = sorted({word for text in texts for word in text})
+    lang = Lang.build_subwords(Subwords.train(texts * 5, 14), words, tmp_path / "lang")
+    assert len(lang.units(["WORLD"])) > 1
+    subwords = TranscriptReader.of_lang(lang)
+    lattice = subwords.lattice(["WORLD", "HELLO"])
+    path = lattice.find_path([lang.phones[name] for name in ("SIL", *"WORLD", "SIL", *"HELLO")])
+    assert lattice.word_spans(path, subwords.silence) == (("WORLD", 1, 6), ("HELLO", 7, 12))
+    with pytest.raises(ValueError, match="no reading"):  # no silence within a word
+        lattice.find_path([lang.phones[name] for name in (*"WOR", "SIL", *"LDHELLO")])
+    with pytest.raises(UnknownWords, match="QZ"):
+        subwords.lattice(["QZ", "HOLD"])
 
 
 def test_unknown_words_are_named() -> None:
