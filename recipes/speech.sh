@@ -1,0 +1,253 @@
+# The stages of every speech recipe, written once. A recipe is a run.sh that sets `recipe` and sources this file, a
+# conf/recipe.conf that sets variables listed here, a conf/report.yaml, and a local/prepare_*.py that writes manifests.
+# Stages call `asr-distill SUBCOMMAND` and read and write files only, so that any of them can be run again by itself.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+recipe_dir=recipes/$recipe
+source recipes/stages.sh
+
+# --- how the run goes
+stage=1
+stop_stage=100
+exp=""                     # EXP_DIR, else exp/NAME
+threads=2                  # for training and search
+paper=no                   # yes: also train the paper's 8x2560
+publish=no                 # yes: copy the figures of the finished run beside the recipe
+# --- corpus and features
+prepare=""                 # local/prepare_NAME.py with its options, without --output
+split=""                   # --split of that script, where it has one
+size=""                    # --size of that script, where it has one
+feature_config=recipes/conf/fbank.yaml
+normalisation=speaker
+speed_perturb=0.9,1.0,1.1  # 1.0 for none
+# --- lexicon and language models
+lexicon=lexicon.txt        # in manifests/, where the corpus has one
+vocabulary=lexicon         # lexicon: all its words; train: those of the training text, others are errors
+lang_kind=build            # build: from dictionaries; subwords: from the training text alone
+lang_options=""            # options of `asr-distill lang build` or `lang subwords`
+language_models=""         # names; each has an arpa_NAME (file) or ngram_NAME (options of `lang ngram`)
+lm_grid="1.0:0.0 1.0:1.0 1.0:-1.0"  # LM scale:word penalty (nats), each pair a graph; the best on dev is kept
+# --- alignment and senones
+num_leaves=300
+# --- network and search
+config=recipes/conf/cpu.yaml
+first_config=recipes/conf/first.yaml
+paper_config=recipes/conf/paper.yaml
+paper_options=""           # of `asr-distill train`, such as --set epochs=3
+seeds=0
+engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
+wide=yes                   # search once more with twice the beams, to see whether the search makes errors of its own
+scale_grid=0.05,0.07,0.1,0.14,0.2
+beam_options=""
+reference_alignment=""     # an independent HTK label file to compare phone boundaries with
+
+source "$recipe_dir/conf/recipe.conf"
+asked_for_stages=no
+for word in "$@"; do case "$word" in --stage|--stop-stage) asked_for_stages=yes ;; esac; done
+parse_options "$@"
+exp=${exp:-${EXP_DIR:-exp/$recipe${size:+-$size}}}
+mkdir -p "$exp"
+
+venv=$(bash local/setup.sh --print-venv)
+distill() { "$venv/bin/asr-distill" "$@"; }
+python() { "$venv/bin/python" "$@"; }
+export OMP_NUM_THREADS=$threads
+if [ -z "$engines" ]; then engines=kaldi; ! python -c "import k2" 2>/dev/null || engines="k2 kaldi"; fi
+
+prepare_corpus() {
+  local options=()
+  [ -z "$split" ] || options+=(--split "$split")
+  [ -z "$size" ] || options+=(--size "$size")
+  # shellcheck disable=SC2086  # the options are words
+  python $prepare --output "$exp/manifests" "${options[@]}"
+}
+
+compute_features() {
+  local options=(--config "$feature_config" --jobs "$threads")
+  distill features --cuts "$exp"/manifests/cuts_{train,dev,test}.jsonl.gz --output "$exp/fbank" "${options[@]}"
+  [ "$speed_perturb" = 1.0 ] || distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_perturbed" \
+    --speed-perturb "$speed_perturb" "${options[@]}"
+}
+
+build_lang() {
+  if [ "$lang_kind" = build ]; then
+    lang_options="--vocabulary $vocabulary $lang_options"
+    [ ! -f "$exp/manifests/$lexicon" ] || lang_options="--lexicon $exp/manifests/$lexicon $lang_options"
+  fi
+  # shellcheck disable=SC2086
+  distill lang "$lang_kind" $lang_options --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/lang"
+  local name arpa options pair scale penalty
+  for name in $language_models; do
+    arpa=arpa_$name options=ngram_$name
+    if [ -n "${!arpa:-}" ]; then
+      cp "$exp/manifests/${!arpa}" "$exp/lang/$name.arpa"
+    else
+      # shellcheck disable=SC2086
+      distill lang ngram --cuts "$exp/manifests/cuts_train.jsonl.gz" --lang "$exp/lang" ${!options} --output "$exp/lang/$name.arpa"
+    fi
+    for split in dev test; do
+      distill lang ppl --arpa "$exp/lang/$name.arpa" --lang "$exp/lang" --cuts "$exp/manifests/cuts_$split.jsonl.gz" --json \
+        > "$exp/lang/perplexity_${name}_$split.json"
+    done
+    for pair in $lm_grid; do
+      scale=${pair%:*} penalty=${pair#*:}
+      distill lang g --lang "$exp/lang" --arpa "$exp/lang/$name.arpa" --lm-scale "$scale" --word-penalty "$penalty" \
+        --output "$exp/lang/G_${name}_${scale}_$penalty.fst"
+    done
+  done
+}
+
+train_monophone() {
+  distill align mono --cuts "$exp/fbank/cuts_train.jsonl.gz" --lang "$exp/lang" --output "$exp/mono"
+  for split in dev test; do
+    distill align forced --cuts "$exp/fbank/cuts_$split.jsonl.gz" --lang "$exp/lang" --scores-from "$exp/mono" \
+      --output "$exp/mono/alignments_$split.jsonl.gz"
+  done
+}
+
+# senones_from ALIGNMENTS_DIR OUTPUT TRAIN_CUTS: a tree, its labels on every split, priors, frame stores
+senones_from() {
+  local alignments=$1 output=$2 train_cuts=$3 cuts split
+  distill tree --lang "$exp/lang" --alignments "$alignments/alignments_train.jsonl.gz" --cuts "$exp/fbank/cuts_train.jsonl.gz" \
+    --num-leaves "$num_leaves" --output "$output"
+  for split in train dev test; do
+    cuts=$exp/fbank/cuts_$split.jsonl.gz priors=()
+    [ "$split" != train ] || { cuts=$train_cuts; priors=(--priors "$output/priors.json"); }
+    distill tree label --inventory "$output/senones.json" --alignments "$alignments/alignments_$split.jsonl.gz" \
+      --cuts "$cuts" --output "$output/labels/cuts_$split.jsonl.gz" "${priors[@]}"
+    distill frames --cuts "$output/labels/cuts_$split.jsonl.gz" --normalisation "$normalisation" \
+      --senones "$output/senones.json" --output "$output/frames/$split"
+  done
+}
+
+train_network() {  # train_network SENONES CONFIG OUTPUT SEEDS [OPTIONS]
+  distill train --config "$2" --train "$1/frames/train" --dev "$1/frames/dev" --inventory "$1/senones.json" \
+    --priors "$1/priors.json" --output "$3" --seeds "$4" --threads "$threads" "${@:5}"
+}
+
+first_senones() {
+  senones_from "$exp/mono" "$exp/first" "$exp/fbank/cuts_train.jsonl.gz"
+  train_network "$exp/first" "$first_config" "$exp/models/first" 0
+}
+
+realign() {
+  local train_cuts=$exp/fbank/cuts_train.jsonl.gz
+  [ "$speed_perturb" = 1.0 ] || train_cuts=$exp/fbank_perturbed/cuts_train.jsonl.gz
+  for split in train dev test; do
+    local cuts=$exp/fbank/cuts_$split.jsonl.gz
+    [ "$split" != train ] || cuts=$train_cuts
+    distill align forced --cuts "$cuts" --lang "$exp/lang" --scores-from "$exp/models/first/seed0" \
+      --output "$exp/align/alignments_$split.jsonl.gz"
+  done
+  senones_from "$exp/align" "$exp/senones" "$train_cuts"
+}
+
+train_baseline() { train_network "$exp/senones" "$config" "$exp/models/baseline" "$seeds"; }
+# shellcheck disable=SC2086
+train_paper() { train_network "$exp/senones" "$paper_config" "$exp/models/paper" 0 $paper_options; }
+
+build_graphs() {
+  local name pair inventory
+  for name in $language_models; do
+    for pair in $lm_grid; do
+      for inventory in senones mono; do
+        distill graph build --lang "$exp/lang" --g "$exp/lang/G_${name}_${pair%:*}_${pair#*:}.fst" \
+          --inventory "$exp/$inventory/senones.json" --output "$exp/graph/$inventory/${name}_${pair%:*}_${pair#*:}"
+      done
+    done
+  done
+  for inventory in senones mono; do
+    distill graph phone-loop --lang "$exp/lang" --inventory "$exp/$inventory/senones.json" \
+      --alignments "$exp/mono/alignments_train.jsonl.gz" --output "$exp/graph/$inventory/phones"
+  done
+}
+
+# decode_system SYSTEM MODEL INVENTORY LABELS OUTPUT "ENGINES": scales chosen on dev with the first engine, then test with each.
+# OUTPUT has {lm} where the language model's name goes; a further engine writes to OUTPUT with its name after the system's.
+decode_system() {
+  local system=$1 model=$2 inventory=$3 labels=$4 pattern=$5 first=${6%% *} name engine folder output
+  local decode=(decode --model "$model" --system "$system") cuts=$labels/cuts
+  for name in $language_models; do
+    folder=${pattern//\{lm\}/$name}
+    # shellcheck disable=SC2086
+    distill "${decode[@]}" --graph "$exp/graph/$inventory/${name}"_* --cuts "${cuts}_dev.jsonl.gz" --engine "$first" \
+      --scale-grid "$scale_grid" --output "$folder/dev" $beam_options
+    for engine in $6; do
+      output=$folder; [ "$engine" = "$first" ] || output=${folder/\/decode\/$system/\/decode\/${system}_$engine}
+      # shellcheck disable=SC2086
+      distill "${decode[@]}" --cuts "${cuts}_test.jsonl.gz" --engine "$engine" --scales-from "$folder/dev/tuned.json" \
+        --lang "$exp/lang" --output "$output/test" $beam_options
+      distill score "$output/test" --training-cuts "$exp/manifests/cuts_train.jsonl.gz"
+    done
+  done
+  folder=${pattern//\{lm\}/phones}
+  for split in dev test; do
+    local scales=(--scale-grid "$scale_grid" --graph "$exp/graph/$inventory/phones")
+    [ "$split" = dev ] || scales=(--scales-from "$folder/dev/tuned.json")
+    # shellcheck disable=SC2086
+    distill "${decode[@]}" --cuts "${cuts}_$split.jsonl.gz" --engine "$first" "${scales[@]}" \
+      --alignments "$exp/align/alignments_$split.jsonl.gz" --output "$folder/$split" $beam_options
+  done
+}
+
+# decode_network SYSTEM "SEEDS" "ENGINES": every seed of models/SYSTEM, searched and measured
+decode_network() {
+  local seed model
+  for seed in $2; do
+    model=$exp/models/$1/seed$seed
+    distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --output "$model/accuracy.json" --autocast auto
+    decode_system "$1" "$model" senones "$exp/senones/labels" "$exp/decode/$1_{lm}/seed$seed" "$3"
+  done
+}
+
+decode_monophone() { decode_system mono "$exp/mono" mono "$exp/fbank" "$exp/decode/mono_{lm}/seed0" "${engines%% *}"; }
+decode_baseline() { decode_network baseline "$(seq_of "$seeds")" "$engines"; }
+decode_paper() { decode_network paper 0 "$engines"; }
+
+seq_of() {  # 0-2,5 to 0 1 2 5
+  local part
+  for part in ${1//,/ }; do seq "${part%-*}" "${part#*-}"; done | tr '\n' ' '
+}
+
+check_alignment() {  # against an independent alignment, where the corpus has one
+  if [ -n "$reference_alignment" ] && [ -f "$reference_alignment" ]; then
+    for kind in mono align; do
+      distill align compare --alignments "$exp/$kind/alignments_train.jsonl.gz" --lang "$exp/lang" \
+        --reference "$reference_alignment" --output "$exp/$kind/compare.json"
+    done
+  fi
+}
+
+wider_beams() {  # the same search with twice the beams: what it changes is search error
+  local first=${engines%% *} name
+  for name in $language_models; do
+    distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --engine "$first" \
+      --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed${seeds%%[-,]*}/dev/tuned.json" \
+      --beam 40 --lattice-beam 12 --max-active 30000 --output "$exp/decode/baseline_wide_$name/seed0/test"
+  done
+}
+
+report() {
+  local options=(--run "$exp" --config "$recipe_dir/conf/report.yaml" --table)
+  [ "$publish" = no ] || options+=(--publish "$recipe_dir")
+  [ "$paper" = yes ] || options+=(--allow-missing)
+  distill report "${options[@]}"
+}
+
+run_stage 1 prepare "the corpus" "manifests/" prepare_corpus
+run_stage 2 features "manifests/" "fbank/, fbank_perturbed/" compute_features
+run_stage 3 lang "manifests/" "lang/" build_lang
+run_stage 4 monophone "fbank/, lang/" "mono/" train_monophone
+run_stage 5 first "mono/, fbank/" "first/, models/first/" first_senones
+run_stage 6 senones "models/first/, fbank/" "align/, senones/" realign
+run_stage 7 graphs "lang/, senones/" "graph/" build_graphs
+run_stage 8 alignment "mono/, align/" "mono/compare.json, align/compare.json" check_alignment
+run_stage 9 decode-monophone "graph/, mono/" "decode/mono_*" decode_monophone
+run_stage 10 train "senones/" "models/baseline/" train_baseline
+run_stage 11 decode-baseline "graph/, models/baseline/" "decode/baseline_*" decode_baseline
+[ "$wide" = no ] || run_stage 12 wider-beams "graph/, models/baseline/" "decode/baseline_wide_*" wider_beams
+if [ "$paper" = yes ]; then
+  run_stage 13 train-paper "senones/" "models/paper/" train_paper
+  run_stage 14 decode-paper "graph/, models/paper/" "decode/paper_*" decode_paper
+fi
+run_stage 15 report "decode/, models/" "results.json, RESULTS.md" report
