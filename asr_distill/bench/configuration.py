@@ -1,0 +1,114 @@
+"""What is measured, as strict YAML; the defaults are the full measurement, some minutes on two quiet cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PAPER_SETTINGS = (
+    "network={name: senone_dnn, layers: 8, width: 2560, dropout: 0.1}",
+    "learning_rate=3.0e-4",
+    "weight_decay=0.01",
+    "clip_norm=5.0",
+    "batch_size=1024",
+)
+CPU_SETTINGS = ("network={name: senone_dnn, layers: 4, width: 512, dropout: 0.2}", "weight_decay=0.01", "batch_size=512")
+
+
+def _require_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value}, expected a number above 0")
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """One network size.
+
+    config: a training configuration (YAML) or none; settings: ``KEY=VALUE`` on top, as in `asr-distill train --set`.
+    num_senones: outputs, where the store does not say. frames: of the synthetic store. block_steps: steps that each side does
+    before it is the other's turn. pairs: turns that count, after one that does not.
+    goal_matmul, goal_resident: the ratios to reach, or none.
+    """
+
+    name: str
+    config: str | None = None
+    settings: tuple[str, ...] = ()
+    num_senones: int = 2000
+    frames: int = 300_000
+    block_steps: int = 50
+    pairs: int = 7
+    goal_resident: float | None = 0.95
+    goal_matmul: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(num_senones=self.num_senones, frames=self.frames, block_steps=self.block_steps, pairs=self.pairs)
+
+
+@dataclass(frozen=True)
+class FeatureCase:
+    """``utterances`` synthetic recordings of ``shortest`` to ``longest`` seconds at 16 kHz, passed over ``pairs`` times."""
+
+    utterances: int = 120
+    shortest: float = 2.0
+    longest: float = 8.0
+    pairs: int = 9
+    goal: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require_positive(utterances=self.utterances, shortest=self.shortest, pairs=self.pairs)
+        if self.longest < self.shortest:
+            raise ValueError(f"longest is {self.longest} s, expected at least shortest, {self.shortest} s")
+
+
+@dataclass(frozen=True)
+class SearchCase:
+    """One vocabulary.
+
+    words: in the vocabulary. sentences: of text for the bigram, for each word. utterances: that are searched.
+    noise: of the simulated observations (see `asr_distill.bench.search_task`), chosen for a word error rate of 5 to 15 %.
+    beams, max_active (states per frame): for each engine, the fastest pair whose word error rate is that of the widest search
+    is measured. batch_sizes: utterances that k2 searches at once; the fastest when tuning is measured.
+    output_beam: of k2's lattice; the best path is in it however narrow it is.
+    """
+
+    words: int
+    noise: float
+    sentences: int = 10
+    utterances: int = 60
+    pairs: int = 7
+    beams: tuple[float, ...] = (8.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 18.0)
+    max_active: tuple[int, ...] = (800, 1500, 3000, 7000)
+    output_beam: float = 0.5
+    wide_beam: float = 20.0
+    batch_sizes: tuple[int, ...] = (1, 4, 16)
+    goal: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            words=self.words, noise=self.noise, sentences=self.sentences, utterances=self.utterances, pairs=self.pairs
+        )
+        if not (self.beams and self.max_active and self.batch_sizes):
+            raise ValueError("beams, max_active and batch_sizes need at least one value each")
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Everything that ``asr-distill bench`` measures; threads: of the CPU, none leaves torch's choice."""
+
+    threads: int | None = None
+    seed: int = 0
+    train: tuple[TrainingCase, ...] = (
+        TrainingCase("cpu", settings=CPU_SETTINGS),
+        TrainingCase(
+            "paper", settings=PAPER_SETTINGS, num_senones=14_000, frames=100_000, block_steps=3, pairs=6, goal_matmul=0.8
+        ),
+    )
+    features: FeatureCase = field(default_factory=FeatureCase)
+    search: tuple[SearchCase, ...] = (SearchCase(100, 2.2), SearchCase(1000, 1.8), SearchCase(5000, 1.6, goal=1.0))
+
+    def __post_init__(self) -> None:
+        if self.threads is not None:
+            _require_positive(threads=self.threads)
+        names = [case.name for case in self.train]
+        if len(set(names)) != len(names):
+            raise ValueError(f"training cases need different names, found {', '.join(names)}")

@@ -1,0 +1,184 @@
+"""The two search engines on the same graph and scores, their beams narrowed until the word error rate would change."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from asr_distill.base import UserError
+from asr_distill.bench.configuration import SearchCase
+from asr_distill.bench.memory import peak_memory
+from asr_distill.bench.pairs import compare, interleave
+from asr_distill.bench.search_task import SearchTask, make_task
+from asr_distill.decoding import Decoder, DecodeResult, K2Decoder, KaldiDecoder
+from asr_distill.scoring import ErrorCounts, count_errors
+
+K2, KALDI = "k2", "kaldi"
+TOLERANCE = 0.1  # percentage points of word error rate within which two searches count as equally accurate
+SIDES = {
+    K2: "K2Decoder.decode on padded batches that lie in memory, best path only",
+    KALDI: "KaldiDecoder.decode on the same, one utterance after the other in one thread, best path only",
+}
+_log = logging.getLogger("asr_distill")
+
+
+def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: int = 0) -> dict[str, Any]:
+    """Search speed of k2 against kaldi-decoder for one vocabulary, at word error rates within `TOLERANCE` of each other.
+
+    Each engine gets the fastest pruning whose word error rate is that of kaldi-decoder's widest search (within `TOLERANCE`),
+    k2 then its fastest batch size; these two settings are measured in turn. ``ratio`` is of elapsed time, ``cpu_ratio`` of
+    processor time (k2 prunes lattices in a second thread). Where k2 is not installed ``vs_kaldi`` is None and ``reason`` says
+    so.
+    """
+    torch.set_num_threads(threads)
+    task = make_task(case, Path(folder) / f"search{case.words}", seed)
+    engines = [KALDI, K2] if importlib.util.find_spec("k2") else [KALDI]
+    widest = decode(task, Pruning(KALDI, case.wide_beam, max(case.max_active)).decoder(task), 16)
+    target = score(task, widest)["wer"]
+    tuned = {engine: tune(case, engine, task, target) for engine in engines}
+    seconds, processor = _in_turn(case, task, tuned)
+    rows = {}
+    for engine, (pruning, batch_size, tried) in tuned.items():
+        results = decode(task, pruning.decoder(task), batch_size)
+        settings = {"folder": str(task.folder), "pruning": vars(pruning), "batch_size": batch_size}
+        rows[engine] = {
+            **vars(pruning),
+            "batch_size": batch_size if engine == K2 else 1,
+            **score(task, results),
+            "worse_paths": worse_paths(widest, results),
+            "rtf": median(seconds[engine]) / task.audio_seconds,
+            "cpu_rtf": median(processor[engine]) / task.audio_seconds,
+            "tried": tried,
+            "memory": peak_memory("search", settings),
+            "is": SIDES[engine],
+        }
+    result: dict[str, Any] = {
+        "words": case.words,
+        "threads": threads,
+        "utterances": len(task.scores),
+        "audio_seconds": task.audio_seconds,
+        "data": "simulated scores",
+        "widest": {"beam": case.wide_beam, "max_active": max(case.max_active), "wer": target},
+        "task": task.info,
+        "engines": rows,
+        "vs_kaldi": None,
+        "reason": "k2 is not installed",
+    }
+    if K2 in engines:
+        # At unequal error rates the two do different work, so their ratio is withheld.
+        difference = abs(rows[K2]["wer"] - rows[KALDI]["wer"])
+        equal = difference <= TOLERANCE
+        result["reason"] = None if equal else f"word error rates differ by {difference:.2f} points"
+        if equal:
+            compared = compare(seconds, K2, KALDI, task.audio_seconds, "s of audio", case.goal)
+            cpu = compare(processor, K2, KALDI, task.audio_seconds, "s of audio", None)
+            result["vs_kaldi"] = {**compared, "cpu_ratio": cpu["ratio"], "ours_is": SIDES[K2], "reference_is": SIDES[KALDI]}
+    return result
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """An engine and how it prunes; ``output_beam`` is k2's alone."""
+
+    engine: str
+    beam: float
+    max_active: int
+    output_beam: float = 0.5
+
+    def decoder(self, task: SearchTask) -> Decoder:
+        """The engine on the task's graph."""
+        if self.engine == KALDI:
+            return KaldiDecoder(task.graph, beam=self.beam, max_active=self.max_active)
+        if self.engine == K2:
+            return K2Decoder(task.graph, search_beam=self.beam, output_beam=self.output_beam, max_active=self.max_active)
+        raise UserError(f"bench: engine {self.engine!r} is unknown; expected {K2} or {KALDI}")
+
+
+def tune(case: SearchCase, engine: str, task: SearchTask, target: float) -> tuple[Pruning, int, list[dict[str, Any]]]:
+    """The fastest pruning whose word error rate is within `TOLERANCE` of ``target``, the batch size, and all that was tried.
+
+    The widest pruning where none reaches it. For each ``max_active`` the narrowest beam that reaches the target is a candidate.
+    """
+    candidates: dict[Pruning, float] = {}
+    tried: list[dict[str, Any]] = []
+    size = sorted(case.batch_sizes)[len(case.batch_sizes) // 2]
+
+    def attempt(pruning: Pruning, batch_size: int, passes: int = 1) -> tuple[float, float]:
+        decoder = pruning.decoder(task)
+        seconds = []
+        for _ in range(passes):
+            start = time.perf_counter()
+            results = decode(task, decoder, batch_size)
+            seconds.append(time.perf_counter() - start)
+        wer, rtf = score(task, results)["wer"], min(seconds) / task.audio_seconds
+        tried.append({"beam": pruning.beam, "max_active": pruning.max_active, "batch_size": batch_size, "wer": wer, "rtf": rtf})
+        return wer, rtf
+
+    for max_active in sorted(case.max_active):
+        for beam in sorted({*case.beams, case.wide_beam}):
+            pruning = Pruning(engine, beam, max_active, case.output_beam)
+            wer, _ = attempt(pruning, size)
+            if abs(wer - target) <= TOLERANCE:
+                candidates[pruning] = attempt(pruning, size, passes=2)[1]
+                break
+    widest = Pruning(engine, case.wide_beam, max(case.max_active), case.output_beam)
+    best = min(candidates, key=lambda pruning: candidates[pruning]) if candidates else widest
+    if engine == K2:
+        times = {other: attempt(best, other, passes=2)[1] for other in case.batch_sizes}
+        size = min(times, key=lambda other: times[other])
+    _log.info("bench: %d words, %s: %s, batches of %d", case.words, engine, best, size)
+    return best, size, tried
+
+
+def decode(task: SearchTask, decoder: Decoder, batch_size: int) -> list[DecodeResult]:
+    """One pass over the task: results in the order of its batches, which is the same for every size."""
+    return [result for scores, lengths in task.batches(batch_size) for result in decoder.decode(scores, lengths)]
+
+
+def worse_paths(widest: Sequence[DecodeResult], results: Sequence[DecodeResult]) -> int:
+    """Utterances whose best path is worse than that of the widest search: search errors, whether words differ or not."""
+    return sum(
+        found.score < wide.score - 1e-4 * abs(wide.score) or found.reached_final < wide.reached_final
+        for wide, found in zip(widest, results, strict=True)
+    )
+
+
+def score(task: SearchTask, results: Sequence[DecodeResult]) -> dict[str, Any]:
+    """Word error rate of results in the order of the task's batches."""
+    counts = ErrorCounts()
+    for index, result in zip(task.order, results, strict=True):
+        counts += count_errors(task.references[index], result.words)
+    return {"wer": counts.rate, "no_final_state": sum(not result.reached_final for result in results)}
+
+
+def engine_alone(folder: str, pruning: dict[str, Any], batch_size: int) -> None:
+    """One pass with one engine, for its memory: graph, scores and search."""
+    task = SearchTask(Path(folder))
+    decode(task, Pruning(**pruning).decoder(task), batch_size)
+
+
+def _in_turn(
+    case: SearchCase, task: SearchTask, tuned: Mapping[str, tuple[Pruning, int, Any]]
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Elapsed and processor seconds of each engine's passes, engines in turn."""
+    processor: dict[str, list[float]] = {engine: [] for engine in tuned}
+    decoders = {engine: pruning.decoder(task) for engine, (pruning, _, _) in tuned.items()}
+    batches = {engine: task.batches(size) for engine, (_, size, _) in tuned.items()}
+
+    def work(engine: str) -> None:
+        start = time.process_time()
+        for scores, lengths in batches[engine]:
+            decoders[engine].decode(scores, lengths)
+        processor[engine].append(time.process_time() - start)
+
+    seconds = interleave({engine: functools.partial(work, engine) for engine in tuned}, case.pairs)
+    return seconds, {engine: values[-case.pairs :] for engine, values in processor.items()}

@@ -1,0 +1,95 @@
+"""``asr-distill bench``: training, features and search, each measured against a named reference."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = "asr-distill bench all --config recipes/bench/conf/full.yaml --output exp/bench/bench.json"
+PARTS = {
+    "train": "the training loop against the same steps on resident data and against its matrix products",
+    "features": "filterbanks against a bare kaldi-native-fbank loop",
+    "search": "k2 against kaldi-decoder on the same graphs and simulated scores, at equal word error rate",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parts = parser.add_subparsers(dest="part", metavar="WHAT", required=True)
+    for name, summary in (*PARTS.items(), ("all", "all of these")):
+        part = parts.add_parser(name, help=summary, description=f"Measures {summary}.")
+        part.add_argument("--output", type=Path, required=True, metavar="JSON", help="where the figures go")
+        part.add_argument("--config", type=Path, metavar="YAML", help="what to measure (default: everything, at full size)")
+        part.add_argument(
+            "--threads", type=int, metavar="N", help="CPU threads (default: the configuration's, else torch's choice)"
+        )
+        part.add_argument(
+            "--work-dir", type=Path, metavar="DIR", help="keep stores, graphs and scores here (default: temporary)"
+        )
+        if name in ("train", "all"):
+            part.add_argument("--store", type=Path, metavar="DIR", help="train on this frame store instead of random frames")
+    publish = parts.add_parser("publish", help="results.json and RESULTS.md from the figures of `bench all`")
+    publish.add_argument("--input", type=Path, required=True, metavar="JSON", help="what `asr-distill bench all` wrote")
+    publish.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="where the two files go, such as recipes/bench"
+    )
+    publish.add_argument("--command", metavar="TEXT", help="the command that repeats the run")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, or publishes."""
+    return _publish(args) if args.part == "publish" else _measure(args)
+
+
+def _measure(args: argparse.Namespace) -> int:
+    import tempfile
+    from contextlib import ExitStack
+    from dataclasses import replace
+
+    import torch
+
+    from asr_distill.base import UserError, load_config, to_mapping, write_json
+    from asr_distill.bench import BenchConfig, bench_features, bench_search, bench_table, bench_training, machine
+    from asr_distill.cli.main import emit
+    from asr_distill.report.environment import commit, today
+
+    config = load_config(BenchConfig, args.config) if args.config else BenchConfig()
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads}: expected 1 or more")
+    threads = args.threads or config.threads or torch.get_num_threads()
+    config = replace(config, threads=threads)
+    bench: dict[str, Any] = {"environment": machine(threads), "commit": commit(), "date": today(), "config": to_mapping(config)}
+    with ExitStack() as stack:
+        folder = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asr-distill-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen = [args.part] if args.part != "all" else list(PARTS)
+        shared = {"threads": threads, "seed": config.seed}
+        if "train" in chosen:
+            bench["train"] = [bench_training(case, folder, store=args.store, **shared) for case in config.train]
+        if "features" in chosen:
+            with tempfile.TemporaryDirectory(dir=folder) as inner:
+                bench["features"] = bench_features(config.features, inner, **shared)
+        if "search" in chosen:
+            bench["search"] = [bench_search(case, folder, **shared) for case in config.search]
+    write_json(args.output, bench)
+    emit(args, bench, f"{bench_table(bench)}\n\nwrote {args.output}")
+    return 0
+
+
+def _publish(args: argparse.Namespace) -> int:
+    from asr_distill.base import UserError, read_json, write_json, write_text
+    from asr_distill.bench import bench_results
+    from asr_distill.cli.main import emit
+    from asr_distill.report import check_results, markdown_page, results_page
+
+    bench = read_json(args.input)
+    missing = [part for part in ("environment", *PARTS) if part not in bench] if isinstance(bench, dict) else ["environment"]
+    if missing:
+        raise UserError(f"{args.input} has no {', '.join(missing)}: run `asr-distill bench all --output {args.input}` first")
+    results = bench_results(bench, args.command)
+    check_results(results)
+    write_json(args.output / "results.json", results)
+    write_text(args.output / "RESULTS.md", markdown_page(results_page(results)))
+    emit(args, results, f"wrote {args.output / 'results.json'} and {args.output / 'RESULTS.md'}")
+    return 0
