@@ -29,6 +29,7 @@ language_models=""         # names; each has an arpa_NAME (file) or ngram_NAME (
 lm_grid="1.0:0.0 1.0:1.0 1.0:-1.0"  # LM scale:word penalty (nats), each pair a graph; the best on dev is kept
 # --- alignment and senones
 num_leaves=300
+triphone_gaussians=2500
 # --- network and search
 config=recipes/conf/cpu.yaml
 first_config=recipes/conf/first.yaml
@@ -41,11 +42,18 @@ scale_grid=0.05,0.07,0.1,0.14,0.2
 beam_options=""
 reference_alignment=""     # an independent HTK label file to compare phone boundaries with
 
-source "$recipe_dir/conf/recipe.conf"
+conf=recipe                # conf/NAME.conf and conf/NAME.report.yaml of the recipe
+
+for ((word = 1; word < $#; word++)); do  # the configuration first, so that other options win over it
+  [ "${!word}" != --conf ] || { next=$((word + 1)); conf=${!next}; }
+done
+[ -f "$recipe_dir/conf/$conf.conf" ] || die "--conf $conf: there is no $recipe_dir/conf/$conf.conf"
+source "$recipe_dir/conf/$conf.conf"
 asked_for_stages=no
 for word in "$@"; do case "$word" in --stage|--stop-stage) asked_for_stages=yes ;; esac; done
 parse_options "$@"
-exp=${exp:-${EXP_DIR:-exp/$recipe${size:+-$size}}}
+[ "$conf" = recipe ] || conf_suffix=-$conf
+exp=${exp:-${EXP_DIR:-exp/$recipe${size:+-$size}${conf_suffix:-}}}
 mkdir -p "$exp"
 
 venv=$(bash local/setup.sh --print-venv)
@@ -200,6 +208,12 @@ decode_network() {
   done
 }
 
+train_triphone() {
+  distill align triphone --cuts "$exp/fbank/cuts_train.jsonl.gz" --lang "$exp/lang" --inventory "$exp/senones/senones.json" \
+    --alignments "$exp/align/alignments_train.jsonl.gz" --total-gaussians "$triphone_gaussians" --output "$exp/tri"
+  decode_system tri "$exp/tri" senones "$exp/senones/labels" "$exp/decode/tri_{lm}/seed0" "${engines%% *}"
+}
+
 decode_monophone() { decode_system mono "$exp/mono" mono "$exp/fbank" "$exp/decode/mono_{lm}/seed0" "${engines%% *}"; }
 decode_baseline() { decode_network baseline "$(seq_of "$seeds")" "$engines"; }
 decode_paper() { decode_network paper 0 "$engines"; }
@@ -228,8 +242,9 @@ wider_beams() {  # the same search with twice the beams: what it changes is sear
 }
 
 report() {
-  local options=(--run "$exp" --config "$recipe_dir/conf/report.yaml" --table)
+  local options=(--run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table)
   [ "$publish" = no ] || options+=(--publish "$recipe_dir")
+  [ "$conf" = recipe ] || [ "$publish" = no ] || options+=(--merge)
   [ "$paper" = yes ] || options+=(--allow-missing)
   distill report "${options[@]}"
 }
@@ -243,11 +258,12 @@ run_stage 6 senones "models/first/, fbank/" "align/, senones/" realign
 run_stage 7 graphs "lang/, senones/" "graph/" build_graphs
 run_stage 8 alignment "mono/, align/" "mono/compare.json, align/compare.json" check_alignment
 run_stage 9 decode-monophone "graph/, mono/" "decode/mono_*" decode_monophone
-run_stage 10 train "senones/" "models/baseline/" train_baseline
-run_stage 11 decode-baseline "graph/, models/baseline/" "decode/baseline_*" decode_baseline
-[ "$wide" = no ] || run_stage 12 wider-beams "graph/, models/baseline/" "decode/baseline_wide_*" wider_beams
+run_stage 10 triphone-gmm "senones/, align/" "tri/, decode/tri_*" train_triphone
+run_stage 11 train "senones/" "models/baseline/" train_baseline
+run_stage 12 decode-baseline "graph/, models/baseline/" "decode/baseline_*" decode_baseline
+[ "$wide" = no ] || run_stage 13 wider-beams "graph/, models/baseline/" "decode/baseline_wide_*" wider_beams
 if [ "$paper" = yes ]; then
-  run_stage 13 train-paper "senones/" "models/paper/" train_paper
-  run_stage 14 decode-paper "graph/, models/paper/" "decode/paper_*" decode_paper
+  run_stage 14 train-paper "senones/" "models/paper/" train_paper
+  run_stage 15 decode-paper "graph/, models/paper/" "decode/paper_*" decode_paper
 fi
-run_stage 15 report "decode/, models/" "results.json, RESULTS.md" report
+run_stage 16 report "decode/, models/" "results.json, RESULTS.md" report

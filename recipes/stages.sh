@@ -20,8 +20,8 @@ parse_options() {  # parse_options "$@": sets the variable that an option names;
 }
 
 known_options() {
-  cat recipes/speech.sh "$recipe_dir/conf/recipe.conf" 2>/dev/null |
-    sed -nE 's/^([a-z][a-z0-9_]*)=.*/--\1/p' | tr _ - | sort -u | tr '\n' ' '
+  { sed '/^for ((word/,$d' recipes/speech.sh; cat "$recipe_dir/conf/$conf.conf"; } |
+    sed -nE 's/^([a-z][a-z0-9_]*)=.*/--\1/p' | grep -v -- --recipe_dir | tr _ - | sort -u | tr '\n' ' '
 }
 
 usage() {
