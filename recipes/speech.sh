@@ -242,7 +242,11 @@ wider_beams() {  # the same search with twice the beams: what it changes is sear
 }
 
 report() {
-  local options=(--run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table)
+  local cut
+  cut=$(python -c 'import gzip, json, sys; print(json.loads(gzip.open(sys.argv[1], "rt").readline())["id"])' "$exp/align/alignments_test.jsonl.gz")
+  distill align plot "$cut" --alignments "$exp/align/alignments_test.jsonl.gz" --lang "$exp/lang" \
+    --cuts "$exp/fbank/cuts_test.jsonl.gz" --output "$exp/align/utterance.png"
+  local options=(--html "$exp/report.html" --plots "$exp/plots" --run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table)
   [ "$publish" = no ] || options+=(--publish "$recipe_dir")
   [ "$conf" = recipe ] || [ "$publish" = no ] || options+=(--merge)
   [ "$paper" = yes ] || options+=(--allow-missing)
