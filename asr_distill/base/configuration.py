@@ -24,6 +24,8 @@ def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise UserError(f"configuration {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"configuration {path} cannot be read as text ({error}); expected a YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"configuration {path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,27 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+def _make_room(path: Path, kind: str) -> None:
+    """The folder that ``path`` is written into. Raises `UserError` where that cannot be, before any work is done for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.filename}: {error.strerror}; name another place") from None
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path} cannot be written: no permission to write in {path.parent.resolve()}; name another place")
+    if path.exists() and path.is_dir() != (kind == "folder"):
+        found = "a folder" if path.is_dir() else "a file"
+        raise UserError(f"{path} is {found}, expected the name of a {kind} to write; name another place")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` (same suffixes) and renames it to ``path`` on success, removes it on failure."""
+    """Yields a temporary path beside ``path`` (same suffixes) and renames it to ``path`` on success, removes it on failure.
+
+    Raises `UserError` where there is a folder of that name, or nothing can be written there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(path, "file")
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
@@ -44,9 +61,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary directory beside ``path`` and renames it to ``path`` on success, replacing an older one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yields a temporary directory beside ``path`` and renames it to ``path`` on success, replacing an older one.
+
+    Raises `UserError` where ``path`` is a file, nothing can be written there, or it is a folder of something else: one that
+    holds files, none of them by the name of one that replaces it.
+    """
+    path = Path(path).resolve()  # "." can be neither renamed nor written beside
+    _make_room(path, "folder")
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield temporary
@@ -56,6 +77,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _flush_to_disk(file)
+        _refuse_foreign(path, temporary)
         if path.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
             os.replace(path, retired / "old")
@@ -65,6 +87,17 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path, replacement: Path) -> None:
+    """A mistyped folder name must not cost what lies there."""
+    found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    expected = {entry.name for entry in replacement.iterdir()}
+    if found and expected and not found & expected:
+        raise UserError(
+            f"{path} holds other files ({', '.join(sorted(found)[:5])}), none of {', '.join(sorted(expected)[:5])} that are"
+            " written here; name another folder, or empty that one"
+        )
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -85,6 +118,8 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the stage that writes it first") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); expected a JSON file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); remove it and run the stage that writes it again") from None
 
@@ -99,16 +134,24 @@ def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
 
 
 def read_jsonl(path: str | Path) -> Iterator[Any]:
-    """Yields the values of a JSON-lines file (gzip by name). Raises `UserError` naming the line that is not JSON."""
+    """Yields the values of a JSON-lines file (gzip by name).
+
+    Raises `UserError` where the file is missing, cut short or not text, naming the line that is not JSON.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; run the stage that writes it first")
     opener: Any = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read beyond line {number} ({error}); expected JSON lines"
+            f"{', gzipped' if path.name.endswith('.gz') else ''}: run the stage that writes it again"
+        ) from None

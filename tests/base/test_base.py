@@ -54,11 +54,36 @@ def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
     target = tmp_path / "d"
     for text in ("old", "new"):
         with atomic_directory(target) as temporary:
+            (temporary / "mark").write_text("")
             (temporary / text).write_text(text)
-    assert [path.name for path in target.iterdir()] == ["new"]
+    assert {path.name for path in target.iterdir()} == {"mark", "new"}
     with pytest.raises(RuntimeError), atomic_directory(target) as temporary:
         raise RuntimeError
-    assert [path.name for path in tmp_path.rglob("*")] == ["d", "new"]
+    assert {path.name for path in tmp_path.rglob("*")} == {"d", "mark", "new"}
+
+
+def test_a_folder_of_something_else_and_a_file_are_not_replaced(tmp_path: Path) -> None:
+    mine = tmp_path / "home"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.tex.*name another folder"), atomic_directory(mine) as temporary:
+        (temporary / "lang.json").write_text("{}")
+    with pytest.raises(UserError, match="is a file"), atomic_directory(mine / "thesis.tex"):
+        raise AssertionError("refused before any work")
+    with pytest.raises(UserError, match="cannot be written"), atomic_directory(mine / "thesis.tex" / "lang"):
+        raise AssertionError("refused before any work")
+    with pytest.raises(UserError, match="is a folder"), atomic_path(mine):
+        raise AssertionError("refused before any work")
+    assert (mine / "thesis.tex").read_text() == "years of work"
+    assert {path.name for path in tmp_path.rglob("*")} == {"home", "thesis.tex"}
+
+
+def test_the_current_folder_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic_directory(".") as temporary:
+        (temporary / "lang.json").write_text("{}")
+    assert (tmp_path / "here" / "lang.json").is_file()
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
@@ -74,6 +99,23 @@ def test_jsonl_round_trip_and_the_bad_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a"\n')
     with pytest.raises(UserError, match="line 2"):
         list(read_jsonl(tmp_path / "bad.jsonl"))
+
+
+def test_files_that_are_cut_short_or_something_else_are_refused_by_name(tmp_path: Path) -> None:
+    whole = tmp_path / "x.jsonl.gz"
+    write_jsonl(whole, [{"value": index**7} for index in range(2000)])
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole.read_bytes()[:2000])
+    (tmp_path / "flipped.jsonl.gz").write_bytes(whole.read_bytes()[:500] + bytes(64) + whole.read_bytes()[564:])
+    (tmp_path / "text.jsonl.gz").write_text("hello")
+    (tmp_path / "binary.jsonl").write_bytes(bytes(range(256)))
+    for name in ("cut.jsonl.gz", "flipped.jsonl.gz", "text.jsonl.gz", "binary.jsonl", "."):
+        with pytest.raises(UserError, match=str(tmp_path / name)):
+            list(read_jsonl(tmp_path / name))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path)
+    for path in (tmp_path, tmp_path / "binary.jsonl"):
+        with pytest.raises(UserError, match="cannot be read as text"):
+            load_config(Inner, path)
 
 
 def test_configuration_round_trip(tmp_path: Path) -> None:
