@@ -27,7 +27,8 @@ from asr_distill.bench.pairs import compare
 from asr_distill.data import FrameStore
 from asr_distill.models import apply_max_norm, build_network, complete_network_config, count_parameters
 from asr_distill.training import Examples, FrameExamples, TrainingConfig, load_training_config, train_model
-from asr_distill.training.optimisation import build_optimiser
+from asr_distill.training.memory import keep_freed_memory
+from asr_distill.training.optimisation import build_optimiser, clip_gradients
 from asr_distill.training.precision import choose_bf16, precision
 
 LOOP, RESIDENT, PRODUCTS = "loop", "resident", "products"
@@ -171,7 +172,7 @@ class ResidentSteps:
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             if self.config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+                clip_gradients(self.network, self.config.clip_norm)
             self.optimiser.step()
             if self.config.max_norm is not None:
                 apply_max_norm(self.network, self.config.max_norm)
@@ -225,6 +226,7 @@ def loop_alone(case: dict[str, Any], store: str, threads: int, seed: int) -> Non
 
 def resident_alone(case: dict[str, Any], store: str, threads: int, seed: int) -> None:
     """A few resident steps, for their memory."""
+    keep_freed_memory()
     _, config, examples = _parts(case, store, threads, seed)
     ResidentSteps(config, examples).run(2)
 

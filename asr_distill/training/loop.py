@@ -18,8 +18,9 @@ from asr_distill.training.configuration import TrainingConfig
 from asr_distill.training.evaluation import evaluate
 from asr_distill.training.examples import Examples
 from asr_distill.training.log import TrainingLog
+from asr_distill.training.memory import keep_freed_memory
 from asr_distill.training.objectives import HardLabels, Objective
-from asr_distill.training.optimisation import build_optimiser, rate_factor
+from asr_distill.training.optimisation import build_optimiser, clip_gradients, rate_factor
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run
 
@@ -62,6 +63,8 @@ def train_model(
     identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
+    if device.type == "cpu":
+        keep_freed_memory()
     with _reproducible(config, device):
         network = build_network(network_config, torch.default_generator)
         if initial_model is not None:
@@ -114,7 +117,7 @@ def _train(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             if config.clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+                clip_gradients(network, config.clip_norm)
             optimiser.step()
             if config.max_norm is not None:
                 apply_max_norm(network, config.max_norm)

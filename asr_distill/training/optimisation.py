@@ -42,6 +42,22 @@ def _fused_option(device: torch.device) -> dict[str, Any]:
     return option
 
 
+@torch.no_grad()
+def clip_gradients(network: nn.Module, limit: float) -> None:
+    """Scales all gradients so that their norm together is at most ``limit``, as `torch.nn.utils.clip_grad_norm_` does.
+
+    On a CPU gradients within the limit are left alone: multiplying them all by 1 costs as much as the norm itself.
+    """
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    if not gradients:
+        return
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
+    factor = (limit / (norm + 1e-6)).clamp(max=1.0)
+    if factor.device.type != "cpu" or not factor >= 1:
+        for gradient in gradients:
+            gradient.mul_(factor)
+
+
 def rate_factor(config: TrainingConfig, step: int, steps_per_epoch: int) -> float:
     """The share of the learning rate at ``step`` (from 0, over all epochs), newbob's halvings apart.
 
