@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError
+from asr_distill.data.frame_writer import load_features
 
 Statistics = tuple[np.ndarray, np.ndarray]
 SMALLEST_DEVIATION = 1e-3
@@ -111,10 +112,10 @@ def speaker_of(cut: Any) -> str:
 
 
 def load_fbank(cut: Any) -> np.ndarray:
-    """The stored features of a cut, ``(T, bands)``. Raises `UserError` naming the cut where it has none."""
+    """The stored features of a cut, ``(T, bands)``. Raises `UserError` naming the cut where it has none or they are lost."""
     if not cut.has_features:
         raise UserError(f"cut {cut.id!r} has no features; compute them first: asr-distill features")
-    return np.asarray(cut.load_features())
+    return load_features(cut)
 
 
 def transcript_of(cut: Any) -> tuple[str, ...]:

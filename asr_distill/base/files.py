@@ -145,7 +145,8 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
     number = 0
     try:
         with opener(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
+            for line in stream:
+                number += 1
                 if line.strip():
                     yield json.loads(line)
     except json.JSONDecodeError as error:

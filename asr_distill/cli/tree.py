@@ -191,6 +191,7 @@ def _load_cuts(path: Path) -> Any:
 def _tree_features(cuts: Iterator[Any], args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """``(cut id, (T, D))``: cepstra, normalised per speaker (per cut where it has none), with deltas."""
     from asr_distill.base import UserError, track
+    from asr_distill.data.frame_writer import load_features
     from asr_distill.senones.tree_features import add_deltas, cepstra, normalised_by_speaker
 
     if args.delta_order < 0:
@@ -203,7 +204,7 @@ def _tree_features(cuts: Iterator[Any], args: argparse.Namespace) -> Iterator[tu
                 raise UserError(f"cut {cut.id!r} of {args.cuts} has no features; compute them first: asr-distill features")
             speaker = next((supervision.speaker for supervision in cut.supervisions if supervision.speaker), cut.id)
             try:
-                yield cut.id, speaker, cepstra(cut.load_features(), args.cepstra)
+                yield cut.id, speaker, cepstra(load_features(cut), args.cepstra)
             except ValueError as error:
                 raise UserError(f"--cepstra: {error}") from None
 

@@ -132,6 +132,7 @@ class _Worker:
     """Features of one cut at every speed; a `UserError` is handed back, since one bad utterance must not stop the rest."""
 
     def __init__(self, folder: Path, config: Fbank40Config, speeds: tuple[float, ...], channel: int | None) -> None:
+        folder = folder.resolve()  # manifests name it, and are read from other working directories
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config = config

@@ -60,7 +60,7 @@ def write_labels(
     from lhotse.features.io import NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    out = Path(out)
+    out = Path(out).resolve()  # the manifest names its arrays, and is read from other working directories
     arrays = out.parent / f"{out.name.split('.')[0]}_arrays"
     # An older manifest must not point at the arrays of an unfinished newer run.
     out.unlink(missing_ok=True)
@@ -127,4 +127,10 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
         if inventory_hash is not None:
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
-        yield cut.id, np.asarray(cut.load_senones(), dtype=np.int32)
+        try:
+            labels = np.asarray(cut.load_senones(), dtype=np.int32)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the labels of cut {cut.id!r} cannot be read ({error}); run `asr-distill tree label` again"
+            ) from None
+        yield cut.id, labels

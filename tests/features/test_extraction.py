@@ -50,6 +50,14 @@ def test_features_are_stored_without_loss_and_read_by_lhotse(cuts, tmp_path):
         assert cut.supervisions[0].text == "YES"
 
 
+def test_features_are_found_from_another_working_directory(cuts, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    report = extract_features(cuts[:1], "feats", Fbank40Config())
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(report.cuts[0].load_features()) == report.num_frames
+
+
 def test_what_is_done_is_not_done_again(cuts, tmp_path):
     folder = tmp_path / "feats"
     extract_features(cuts, folder, Fbank40Config())

@@ -235,3 +235,26 @@ def test_a_tree_from_real_speech_fits_speakers_it_has_not_seen(an4_dir: Path, an
     pooled = np.zeros((tree.num_senones, 2 * train.dimension + 1))
     np.add.at(pooled, leaves[0], train.packed())
     assert log_likelihood(pooled, floor).sum() / train.num_frames == pytest.approx(report.log_likelihood_leaves)
+
+
+def test_labels_are_found_from_another_working_directory(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    inventory = SenoneInventory(small_topology(), random_tree(small_topology(), 0))
+    alignments = read_alignments(corpus / "alignments.jsonl.gz")
+    monkeypatch.chdir(corpus)
+    write_labels(cuts_of(corpus), alignments, inventory, "labels/cuts_train.jsonl.gz")
+    (corpus / "elsewhere").mkdir()
+    monkeypatch.chdir(corpus / "elsewhere")
+    for key, labels in read_label_arrays(cuts_of(corpus / "labels"), inventory.hash):
+        np.testing.assert_array_equal(labels, inventory.label(alignments[key]))
+    shutil.rmtree(corpus / "labels" / "cuts_train_arrays")
+    with pytest.raises(UserError, match=r"labels of cut 'cut/0' cannot be read.*tree label"):
+        list(read_label_arrays(cuts_of(corpus / "labels")))
+
+
+def test_growing_names_the_cut_whose_features_are_lost(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    next((corpus / "features").rglob("feat-3*")).unlink()
+    command = ["tree", "--lang", corpus / "lang", "--alignments", corpus / "alignments.jsonl.gz", "--cepstra", 0]
+    assert main([str(word) for word in [*command, "--cuts", corpus / "cuts_train.jsonl.gz", "--output", corpus / "out"]]) == 1
+    assert "cut/3: its features cannot be read" in capsys.readouterr().err
