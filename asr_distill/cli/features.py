@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from lhotse import CutSet
 
-    from asr_distill.base import UserError, atomic_path, load_config, read_json, write_json, write_jsonl
+    from asr_distill.base import UserError, atomic_path, load_config, write_json, write_jsonl
     from asr_distill.cli.main import emit
     from asr_distill.data.checks import check_cuts, load_cuts
     from asr_distill.features import Fbank40, Fbank40Config, config_difference, extract_features
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--cuts: two CutSets have the same name ({', '.join(names)}); give them one after the other")
     description = args.output / "fbank.json"
     if description.exists():
-        difference = config_difference(Fbank40Config.from_dict(_without_type(read_json(description))), config)
+        difference = config_difference(Fbank40Config.load(description), config)
         if difference:
             raise UserError(
                 f"{args.output} holds features of another configuration ({difference}); choose another --output or remove it"
@@ -106,7 +106,3 @@ def run(args: argparse.Namespace) -> int:
     )
     emit(args, {"features": results}, text)
     return 0
-
-
-def _without_type(values: dict) -> dict:
-    return {key: value for key, value in values.items() if key != "feature_type"}

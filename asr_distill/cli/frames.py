@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the subcommand."""
-    from asr_distill.base import UserError, read_json
+    from asr_distill.base import UserError
     from asr_distill.cli.main import emit
     from asr_distill.data import FrameStore, check_cuts, load_cuts, write_frame_store
     from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         normalisation = other.normalisation if other.normalisation.kind == "corpus" else other.normalisation.kind
         config = other.feature_config
     if args.feature_config:
-        values = read_json(args.feature_config)
-        config = Fbank40Config.from_dict({key: value for key, value in values.items() if key != "feature_type"})
+        config = Fbank40Config.load(args.feature_config)
     senones_hash, num_senones = None, None
     if args.senones:
         from asr_distill.senones import SenoneInventory

@@ -76,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:  # the machine's or the user's doing: a full disk, a file for a folder, no permission
+        if error.filename is None and error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"asr-distill {args.subcommand}: error: {where}{error.strerror}; mend that and run it again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"asr-distill {args.subcommand}: interrupted; run it again to continue", file=sys.stderr)
         return 130

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, hash_of_file, read_json, track, write_json, write_jsonl
+from asr_distill.base import UserError, atomic_directory, hash_of_file, track, write_json, write_jsonl
 from asr_distill.data.frame_store import KIND, META, NO_LABEL, SCHEMA, FrameStore
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
@@ -93,8 +93,7 @@ def find_feature_config(cuts: Sequence[Any]) -> Fbank40Config:
     storage = Path(str(getattr(features, "storage_path", "") or "."))
     for folder in (storage, storage.parent):
         if (folder / "fbank.json").is_file():
-            values = read_json(folder / "fbank.json")
-            return Fbank40Config.from_dict({key: value for key, value in values.items() if key != "feature_type"})
+            return Fbank40Config.load(folder / "fbank.json")
     raise UserError(
         f"no fbank.json in {storage} or above it: how the features of cut {cuts[0].id} were made is not known; compute them"
         " with `asr-distill features`, or name the file with --feature-config"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import kaldi_native_fbank as knf
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from lhotse.features.base import FeatureExtractor, register_extractor
 
-from asr_distill.base import UserError, from_mapping, to_mapping
+from asr_distill.base import UserError, from_mapping, read_json, to_mapping
 
 _FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 
@@ -90,6 +91,14 @@ class Fbank40Config:
     def from_dict(data: dict[str, Any]) -> Fbank40Config:
         """The reverse of `to_dict`. Raises `UserError` on unknown keys."""
         return from_mapping(Fbank40Config, data, "filterbank configuration")
+
+    @staticmethod
+    def load(path: str | Path) -> Fbank40Config:
+        """What an ``fbank.json`` says. Raises `UserError` naming the file where it is something else."""
+        values = read_json(path)
+        if not isinstance(values, dict) or values.pop("feature_type", Fbank40.name) != Fbank40.name:
+            raise UserError(f"{path} does not describe {Fbank40.name} features; give the fbank.json of `asr-distill features`")
+        return from_mapping(Fbank40Config, values, str(path))
 
 
 _WINDOWS = ("povey", "hanning", "hamming", "rectangular", "blackman", "sine")

@@ -210,8 +210,14 @@ def _identity(
         "train": train.describe(),
         "dev": dev.describe() if dev is not None else None,
         "objective": objective.describe(),
-        "initial_model": hash_of_file(Path(initial_model) / WEIGHTS_FILE) if initial_model is not None else None,
+        "initial_model": _hash_of_weights(Path(initial_model)) if initial_model is not None else None,
     }
+
+
+def _hash_of_weights(directory: Path) -> str:
+    if not (directory / WEIGHTS_FILE).is_file():
+        raise UserError(f"the initial model {directory} has no {WEIGHTS_FILE}; name the folder of a model that is trained")
+    return hash_of_file(directory / WEIGHTS_FILE)
 
 
 def _summary(config: TrainingConfig, state: TrainingState, bf16: bool, identity: Mapping[str, Any]) -> dict[str, Any]:

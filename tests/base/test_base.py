@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -152,6 +154,15 @@ def test_every_subcommand_has_help_with_an_example(name: str, capsys: pytest.Cap
         command_line.main([name, "--help"])
     assert stop.value.code == 0
     assert f"example: asr-distill {name}" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "exp/features.npy")
+
+    monkeypatch.setattr("asr_distill.cli.doctor.run", full)
+    assert command_line.main(["doctor"]) == 1
+    assert capsys.readouterr().err.startswith("asr-distill doctor: error: exp/features.npy: No space left on device")
 
 
 def test_doctor_searches_with_every_engine(capsys: pytest.CaptureFixture[str]) -> None:

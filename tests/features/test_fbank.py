@@ -205,3 +205,13 @@ def test_mix_adds_power():
 def test_difference_names_the_fields():
     assert config_difference(Fbank40Config(), Fbank40Config()) == ""
     assert "snip_edges" in config_difference(Fbank40Config(), Fbank40Config(snip_edges=True))
+
+
+def test_a_description_of_something_else_is_refused_by_name(tmp_path):
+    path = tmp_path / "fbank.json"
+    path.write_text(json.dumps(Fbank40(Fbank40Config(num_mel_bins=23)).to_dict()))
+    assert Fbank40Config.load(path) == Fbank40Config(num_mel_bins=23)
+    for text in ("[1]", '{"feature_type": "kaldifeat-fbank"}', '{"num_mel_bin": 40}', "{"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=str(path)):
+            Fbank40Config.load(path)
