@@ -12,6 +12,7 @@ from asr_distill.base import UserError, atomic_directory, hash_of_file, track, w
 from asr_distill.data.frame_store import KIND, META, NO_LABEL, SCHEMA, FrameStore
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.senones import check_same
 
 
 def write_frame_store(
@@ -52,7 +53,7 @@ def write_frame_store(
             features[start:end] = normalised
             if dtype == "float16" and not np.isfinite(features[start:end]).all():
                 raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
-            labels[start:end] = _labels(cut, labels_field, int(end - start), num_senones)
+            labels[start:end] = _labels(cut, labels_field, int(end - start), num_senones, senones_hash)
         num_labelled = int((labels != NO_LABEL).sum())
         if num_labelled and senones_hash is None:
             raise UserError(
@@ -174,10 +175,13 @@ def _progress(cuts: Sequence[Any], kind: str) -> Iterator[Any]:
     return track(cuts, f"normalisation statistics per {kind}", len(cuts), "cuts")
 
 
-def _labels(cut: Any, name: str, num_frames: int, num_senones: int | None) -> np.ndarray:
-    stored = (getattr(cut, "custom", None) or {}).get(name)
+def _labels(cut: Any, name: str, num_frames: int, num_senones: int | None, senones_hash: str | None) -> np.ndarray:
+    custom = getattr(cut, "custom", None) or {}
+    stored = custom.get(name)
     if stored is None:
         return np.full(num_frames, NO_LABEL, dtype=np.int32)
+    if senones_hash is not None and "senones_hash" in custom:
+        check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
     try:
         values = stored.load()
     except (OSError, ValueError) as error:

@@ -125,6 +125,9 @@ def test_bad_cuts_are_refused_by_name(cuts, stores, tmp_path):
     refused([], tmp_path, "no cuts")
     refused([*cuts, cuts[0]], tmp_path, r"cut u1 .*twice")
     refused(cuts, tmp_path, "inventory", senones_hash=None)
+    foreign = stores.make_cut(tmp_path / "fbank", "foreign", 30)
+    foreign.custom = {**foreign.custom, "senones_hash": "b" * 64}
+    refused([*cuts, foreign], tmp_path, f"labels of cut foreign .*different senone inventories: {'b' * 64} and {HASH}")
     refused(cuts, tmp_path, r"cut u\d .*label \d in an inventory of 3", num_senones=3)
     refused(cuts, tmp_path, "one configuration", feature_config=Fbank40Config(num_mel_bins=80))
     refused(cuts, tmp_path, "bins", normalisation=Normalisation.load(_other_statistics(tmp_path)))
