@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--channel", type=int, metavar="N", help="the channel to use of recordings with several")
     parser.add_argument(
+        "--allow-shared-speakers", action="store_true", help="of CutSets that are not parts of one split of a corpus"
+    )
+    parser.add_argument(
         "--max-bad-share", type=float, default=0.0, metavar="SHARE", help="share of cuts (0 to 1) with bad audio to leave out"
     )
 
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     from asr_distill.base import UserError, atomic_path, load_config, write_json, write_jsonl
     from asr_distill.cli.main import emit
-    from asr_distill.data.checks import check_cuts, load_cuts
+    from asr_distill.data.checks import check_cuts, check_disjoint_speakers, load_cuts
     from asr_distill.features import Fbank40, Fbank40Config, config_difference, extract_features
     from asr_distill.features.extraction import remove_unreferenced
 
@@ -64,8 +67,14 @@ def run(args: argparse.Namespace) -> int:
             )
     torch.set_num_threads(1)  # the threads are ours
     results = {}
+    loaded = {name: load_cuts(path) for name, path in zip(names, args.cuts, strict=True)}
+    if not args.allow_shared_speakers:
+        try:
+            check_disjoint_speakers(loaded)
+        except UserError as error:
+            raise UserError(f"{error}\nOr, if these are not parts of one split: --allow-shared-speakers") from None
     for name, path in zip(names, args.cuts, strict=True):
-        cuts = load_cuts(path)
+        cuts = loaded.pop(name)
         # Missing files are counted with the other bad audio below, one by one.
         check_cuts(cuts, str(path), need_text=False, need_speaker=False, need_audio=False)
         if path.resolve().parent == args.output.resolve():

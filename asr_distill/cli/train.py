@@ -30,6 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         *("--seeds", "--seed"), default=None, metavar="LIST", help="such as 0 or 0-9 or 0,3,5-7 (default: the configuration's)"
     )
+    parser.add_argument(
+        "--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common (default: refused)"
+    )
     parser.add_argument("--initial-model", type=Path, metavar="DIR", help="start from these weights instead of fresh ones")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
@@ -110,6 +113,13 @@ def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str
                 f"{train_store.path} and {dev_store.path} are normalised differently ({ours.kind}, {theirs.kind}, or other"
                 " statistics); write dev with the normalisation of train"
             )
+        shared = sorted({name for name in train_store.speakers if name} & {name for name in dev_store.speakers if name})
+        if shared and not args.allow_shared_speakers:
+            raise UserError(
+                f"{len(shared)} speakers are in both {train_store.path} and {dev_store.path} ({', '.join(shared[:5])}): dev"
+                " would choose the epoch on voices that it has seen. Next: whole speakers in one of them, or"
+                " --allow-shared-speakers"
+            )
     labelled = train_store.labelled_frames()
     options: dict[str, Any] = {} if len(labelled) == train_store.num_frames else {"frames": labelled}
     train = FrameExamples(
@@ -141,6 +151,7 @@ def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, 
         if getattr(args, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     command += [word for setting in args.set for word in ("--set", setting)] + (["--quiet"] if args.quiet else [])
+    command += ["--allow-shared-speakers"] if args.allow_shared_speakers else []
 
     def work(seed: int) -> dict[str, Any] | None:
         done = subprocess.run([*command, "--seeds", str(seed)], stdout=subprocess.PIPE, text=True, check=False)

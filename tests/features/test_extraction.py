@@ -223,6 +223,18 @@ def test_command_line(cuts, tmp_path, capsys):
     assert "did you mean 'snip_edges'" in capsys.readouterr().err
 
 
+def test_splits_that_share_a_speaker_are_refused(cuts, tmp_path, capsys):
+    paths = [str(tmp_path / f"cuts_{name}.jsonl.gz") for name in ("train", "test")]
+    for path, part in zip(paths, (cuts[:2], cuts[2:]), strict=True):
+        CutSet.from_cuts(part).to_file(path)
+    command = ["features", "--cuts", *paths, "--output", str(tmp_path / "fbank")]
+    assert main(command) == 1
+    assert "speakers in both train and test" in (message := capsys.readouterr().err)
+    assert "speaker ann" in message
+    assert not (tmp_path / "fbank").exists()
+    assert main([*command, "--allow-shared-speakers"]) == 0
+
+
 def test_command_line_leaves_nothing_half_written(cuts, tmp_path, capsys):
     manifest = tmp_path / "cuts_train.jsonl.gz"
     CutSet.from_cuts(cuts).to_file(manifest)

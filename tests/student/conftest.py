@@ -80,7 +80,7 @@ def _train(corpus: Corpus, *words: str, kind: str = "speaker", name: str | None 
     files = ["--inventory", str(corpus.folder / "senones.json"), "--priors", str(corpus.folder / "priors.json")]
     network = [word for option in ("layers=2", "width=16", "dropout=0.1") for word in ("--set", f"network.{option}")]
     options = [*network, "--set", "epochs=2", "--set", "batch_size=64", "--threads", "1", "--quiet"]
-    assert main(["train", *stores, *files, "--output", str(output), *options, *words]) == 0
+    assert main(["train", "--allow-shared-speakers", *stores, *files, "--output", str(output), *options, *words]) == 0
     return output / "seed0"
 
 

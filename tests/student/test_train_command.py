@@ -81,6 +81,9 @@ def test_what_does_not_fit_together_is_refused(corpus: Any, tmp_path: Path, caps
     assert "--seeds x" in message(*inventory, "--seeds", "x")
     assert "--jobs 0" in message(*inventory, "--jobs", "0")
     assert "unknown key 'layers'" in message(*inventory, "--set", "layers=3")
+    dev = str(corpus.store("corpus"))
+    assert "speakers are in both" in message(*inventory, "--dev", dev)
+    assert "--seeds x" in message(*inventory, "--dev", dev, "--allow-shared-speakers", "--seeds", "x")
     unlabelled = [cut.with_id(cut.id) for cut in cuts]
     for cut in unlabelled:
         cut.custom = None
