@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_distill.base import missing_package
+from asr_distill.base import UserError, missing_package
 from asr_distill.decoding.nbest import nbest_of_arcs
-from asr_distill.decoding.result import DecodeResult, Hypothesis, check_scores
+from asr_distill.decoding.result import DecodeResult, Hypothesis, check_options, check_scores
 from asr_distill.graph import Graph
 
 # With one best path wanted, alternatives are dropped as soon as k2 sees them: the best path to every active state costs
@@ -43,6 +43,9 @@ class K2Decoder:
             import k2  # noqa: F401
         except ImportError:
             raise missing_package("k2", "searching with the k2 engine") from None
+        check_options(beam=search_beam, lattice_beam=output_beam, max_active=max_active, nbest=nbest)
+        if not 0 <= min_active < max_active:
+            raise UserError(f"min_active {min_active}, max_active {max_active}: expected 0 or more, and the second larger")
         self.graph, self.device, self.nbest = graph, torch.device(device), nbest
         self.search_beam, self.output_beam = search_beam, output_beam
         self.min_active, self.max_active = min_active, max_active

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from asr_distill.decoding.nbest import nbest_of_arcs
-from asr_distill.decoding.result import DecodeResult, Hypothesis, check_scores
+from asr_distill.decoding.result import DecodeResult, Hypothesis, check_options, check_scores
 from asr_distill.graph import Graph
 
 
@@ -23,6 +23,7 @@ class KaldiDecoder:
     def __init__(
         self, graph: Graph, *, beam: float = 16.0, max_active: int = 7000, lattice_beam: float = 8.0, nbest: int = 1
     ) -> None:
+        check_options(beam=beam, lattice_beam=lattice_beam, max_active=max_active, nbest=nbest)
         self.graph, self.beam, self.max_active, self.lattice_beam, self.nbest = graph, beam, max_active, lattice_beam, nbest
         self.options: dict[str, float | int] = {
             "beam": beam,

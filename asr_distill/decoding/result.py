@@ -56,6 +56,14 @@ class Decoder(Protocol):
         """Searches a padded batch."""
 
 
+def check_options(*, beam: float, lattice_beam: float, max_active: int, nbest: int) -> None:
+    """Raises `UserError` for a search that could find nothing; k2 would print its stack instead."""
+    if not (beam > 0 and lattice_beam > 0 and max_active > 0 and nbest > 0):
+        raise UserError(
+            f"beam {beam:g}, lattice beam {lattice_beam:g}, max active {max_active}, n best {nbest}: all must be above 0"
+        )
+
+
 def check_scores(log_likelihoods: torch.Tensor, lengths: torch.Tensor, num_senones: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The batch as float32 ``(N, T, C)`` and lengths as int64 ``(N,)``.
 

@@ -109,6 +109,8 @@ def test_scales_are_chosen_on_one_set_and_used_on_another(world) -> None:
         (["--graph", "{}/graph2", "{}/graph4"], "several are for --scale-grid"),
         (["--graph", "{}/graph2", "--acoustic-scale", "-1"], "must be above 0"),
         (["--graph", "{}/graph2", "--scale-grid", "0.1;0.2"], "expected numbers between commas"),
+        (["--graph", "{}/graph2", "--beam", "-1"], "beam -1, lattice beam"),
+        (["--graph", "{}/graph2", "--nbest", "0"], "n best 0: all must be above 0"),
     ],
 )
 def test_mistakes_are_explained_and_nothing_is_written(world, capsys, options, message) -> None:
@@ -116,6 +118,15 @@ def test_mistakes_are_explained_and_nothing_is_written(world, capsys, options, m
     assert main([*command, *(option.format(folder) for option in options), "--output", str(folder / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (folder / "out").exists()
+
+
+def test_a_cut_that_comes_twice_is_refused(world, capsys) -> None:
+    folder, command = world
+    cuts = list(CutSet.from_file(folder / "cuts.jsonl.gz"))
+    CutSet.from_cuts([*cuts, cuts[1]]).to_file(folder / "twice.jsonl.gz")
+    graph = ["--graph", str(folder / "graph2"), "--output", str(folder / "out")]
+    assert main([*command, *graph, "--cuts", str(folder / "twice.jsonl.gz")]) == 1
+    assert "cut id 'u2' comes twice" in capsys.readouterr().err
 
 
 def test_frame_counts_by_hand() -> None:

@@ -96,6 +96,20 @@ def test_scores_that_cannot_be_searched_are_refused(name, reference, tmp_path) -
 
 
 @needs_k2
+@pytest.mark.parametrize("wrong", [{"beam": 0.0}, {"max_active": 0}, {"nbest": 0}, {"lattice_beam": float("nan")}])
+def test_a_search_that_could_find_nothing_is_refused(name, wrong, reference, tmp_path) -> None:
+    graph = reference.write_case(reference.random_fst(1), tmp_path).graph
+    if name == "k2":
+        names = {"beam": "search_beam", "lattice_beam": "output_beam"}
+        with pytest.raises(UserError, match="above 0"):
+            K2Decoder(graph, **{names.get(key, key): value for key, value in wrong.items()})
+        with pytest.raises(UserError, match="min_active 30, max_active 20"):
+            K2Decoder(graph, max_active=20)
+    else:
+        with pytest.raises(UserError, match="above 0"):
+            KaldiDecoder(graph, **wrong)
+
+
 def test_engines_agree(reference, tmp_path) -> None:
     for seed in range(5):
         case = reference.write_case(reference.random_fst(100 + seed), tmp_path / f"graph{seed}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
     origin = [(graph, scale) for graph in graphs for scale in scales]
 
     cuts = load_cuts(args.cuts)
+    if len({cut.id for cut in cuts}) < len(cuts):
+        twice = next(id for id, times in Counter(cut.id for cut in cuts).items() if times > 1)
+        raise UserError(f"{args.cuts}: cut id {twice!r} comes twice and would be scored twice; give each cut an id of its own")
     references = _phone_references(graphs[0], args.alignments) if graphs[0].units == "phones" else None
     stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
     decoded: list[list[DecodedUtterance]] = [[] for _ in settings]
