@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-EXAMPLE = (
-    "asr-distill graph build --lang lang --g lang/G.fst --inventory senones/senones.json --output graph/bigram\n"
-    "         asr-distill graph phone-loop --lang lang --inventory senones/senones.json"
-    " --alignments labels/alignments_train.jsonl.gz"
-    " --output graph/phones\n"
-    "         asr-distill graph check graph/bigram --model models/baseline/seed0"
+BUILD_EXAMPLE = "asr-distill graph build --lang lang --g lang/G.fst --inventory senones/senones.json --output graph/bigram"
+LOOP_EXAMPLE = (
+    "asr-distill graph phone-loop --lang lang --inventory senones/senones.json"
+    " --alignments labels/alignments_train.jsonl.gz --output graph/phones"
 )
+CHECK_EXAMPLE = "asr-distill graph check graph/bigram --model models/baseline/seed0"
+EXAMPLE = "\n         ".join((BUILD_EXAMPLE, LOOP_EXAMPLE, CHECK_EXAMPLE))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--self-loop-scale", type=float, default=0.1, help="scale of self-loops (default: %(default)s)")
     check = actions.add_parser("check", help="refuse a graph that k2 must not see, or that is not the model's")
     check.add_argument("graph", type=Path, metavar="DIR", help="a graph folder")
-    for action in (build, loop, check):
+    for action, example in ((build, BUILD_EXAMPLE), (loop, LOOP_EXAMPLE), (check, CHECK_EXAMPLE)):
+        action.epilog, action.formatter_class = f"example: {example}", argparse.RawDescriptionHelpFormatter
         action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
         action.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
     check.add_argument("--model", type=Path, metavar="DIR", help="a model directory (its senones.json is compared)")

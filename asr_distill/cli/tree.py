@@ -51,7 +51,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_missing_share(parser)
     actions = parser.add_subparsers(dest="action", metavar="label|show")
 
-    label = actions.add_parser("label", help="write senone labels onto cuts, and priors", epilog=f"example: {LABEL_EXAMPLE}")
+    raw = argparse.RawDescriptionHelpFormatter  # else the example is wrapped, and cannot be pasted
+    label = actions.add_parser(
+        "label", help="write senone labels onto cuts, and priors", epilog=f"example: {LABEL_EXAMPLE}", formatter_class=raw
+    )
     label.add_argument("--inventory", type=Path, required=True, metavar="FILE", help="senones.json")
     label.add_argument("--alignments", type=Path, required=True, metavar="FILE", help="state alignments")
     label.add_argument("--cuts", type=Path, required=True, metavar="CUTS", help="lhotse CutSet with features")
@@ -62,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _add_missing_share(label)
 
-    show = actions.add_parser("show", help="print senones in words", epilog=f"example: {SHOW_EXAMPLE}")
+    show = actions.add_parser("show", help="print senones in words", epilog=f"example: {SHOW_EXAMPLE}", formatter_class=raw)
     show.add_argument("--inventory", type=Path, required=True, metavar="FILE", help="senones.json")
     show.add_argument("--phone", metavar="NAME", help="only senones of this phone")
     for action in (label, show):

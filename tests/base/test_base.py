@@ -156,6 +156,24 @@ def test_every_subcommand_has_help_with_an_example(name: str, capsys: pytest.Cap
     assert f"example: asr-distill {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("align", action) for action in ("mono", "triphone", "forced", "show", "plot", "compare")),
+        *(("graph", action) for action in ("build", "phone-loop", "check")),
+        *(("lang", action) for action in ("build", "subwords", "ngram", "g", "ppl")),
+        *(("tree", action) for action in ("label", "show")),
+    ],
+    ids=" ".join,
+)
+def test_every_actions_example_is_a_line_that_parses(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main([*words, "--help"])
+    line = capsys.readouterr().out.split("example: ")[1].splitlines()[0]
+    assert line.startswith(f"asr-distill {' '.join(words)} ")
+    command_line.build_parser(words[0]).parse_args(line.split()[1:])
+
+
 def test_a_full_disk_is_one_line_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def full(_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "exp/features.npy")

@@ -83,7 +83,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _action(actions: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    parser = actions.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # else the example is wrapped, and cannot be pasted
+    )
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
     parser.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
     return parser
