@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/report.yaml --publish recipes/an4"
+EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/recipe.report.yaml --publish recipes/an4"
 
 _log = logging.getLogger("asr_distill")
 

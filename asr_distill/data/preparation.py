@@ -63,6 +63,11 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, no permission, a file for a folder
+        if error.errno is None:
+            raise
+        print(f"error: {error.filename or 'the output'}: {error.strerror}; mend that and run it again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; nothing half-written is left", file=sys.stderr)
         return 130

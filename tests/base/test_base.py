@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -172,6 +173,15 @@ def test_every_actions_example_is_a_line_that_parses(words: tuple[str, str], cap
     line = capsys.readouterr().out.split("example: ")[1].splitlines()[0]
     assert line.startswith(f"asr-distill {' '.join(words)} ")
     command_line.build_parser(words[0]).parse_args(line.split()[1:])
+
+
+def test_examples_name_files_of_the_repository_that_exist() -> None:
+    root = Path(__file__).resolve().parents[2]
+    for name in command_line.SUBCOMMANDS:
+        example = importlib.import_module(f"asr_distill.cli.{name}").EXAMPLE
+        for word in example.split():
+            if word.startswith("recipes/"):
+                assert (root / word).exists(), f"asr-distill {name}: {word}"
 
 
 def test_a_full_disk_is_one_line_and_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
