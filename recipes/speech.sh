@@ -29,6 +29,7 @@ language_models=""         # names; each has an arpa_NAME (file) or ngram_NAME (
 lm_grid="1.0:0.0 1.0:1.0 1.0:-1.0"  # LM scale:word penalty (nats), each pair a graph; the best on dev is kept
 # --- alignment and senones
 num_leaves=300
+triphone=yes               # also a triphone GMM on the same senones, the stronger baseline
 triphone_gaussians=2500
 # --- network and search
 config=recipes/conf/cpu.yaml
@@ -37,9 +38,10 @@ paper_config=recipes/conf/paper.yaml
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 seeds=0
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
-wide=yes                   # search once more with twice the beams, to see whether the search makes errors of its own
+wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
 scale_grid=0.05,0.07,0.1,0.14,0.2
 beam_options=""
+wide_options="--beam 30 --max-active 20000"
 reference_alignment=""     # an independent HTK label file to compare phone boundaries with
 
 conf=recipe                # conf/NAME.conf and conf/NAME.report.yaml of the recipe
@@ -232,12 +234,13 @@ check_alignment() {  # against an independent alignment, where the corpus has on
   fi
 }
 
-wider_beams() {  # the same search with twice the beams: what it changes is search error
+wider_beams() {  # the same search with wider beams: what it changes is search error
   local first=${engines%% *} name
   for name in $language_models; do
+    # shellcheck disable=SC2086
     distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --engine "$first" \
       --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed${seeds%%[-,]*}/dev/tuned.json" \
-      --beam 40 --lattice-beam 12 --max-active 30000 --output "$exp/decode/baseline_wide_$name/seed0/test"
+      $wide_options --output "$exp/decode/baseline_wide_$name/seed0/test"
   done
 }
 
@@ -249,7 +252,7 @@ report() {
   local options=(--html "$exp/report.html" --plots "$exp/plots" --run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table)
   [ "$publish" = no ] || options+=(--publish "$recipe_dir")
   [ "$conf" = recipe ] || [ "$publish" = no ] || options+=(--merge)
-  [ "$paper" = yes ] || options+=(--allow-missing)
+  [ "$paper$wide$triphone" = yesyesyes ] || options+=(--allow-missing)
   distill report "${options[@]}"
 }
 
@@ -262,7 +265,7 @@ run_stage 6 senones "models/first/, fbank/" "align/, senones/" realign
 run_stage 7 graphs "lang/, senones/" "graph/" build_graphs
 run_stage 8 alignment "mono/, align/" "mono/compare.json, align/compare.json" check_alignment
 run_stage 9 decode-monophone "graph/, mono/" "decode/mono_*" decode_monophone
-run_stage 10 triphone-gmm "senones/, align/" "tri/, decode/tri_*" train_triphone
+[ "$triphone" = no ] || run_stage 10 triphone-gmm "senones/, align/" "tri/, decode/tri_*" train_triphone
 run_stage 11 train "senones/" "models/baseline/" train_baseline
 run_stage 12 decode-baseline "graph/, models/baseline/" "decode/baseline_*" decode_baseline
 [ "$wide" = no ] || run_stage 13 wider-beams "graph/, models/baseline/" "decode/baseline_wide_*" wider_beams
