@@ -1,5 +1,5 @@
 # The stages of every speech recipe, written once. A recipe is a run.sh that sets `recipe` and sources this file, a
-# conf/recipe.conf that sets variables listed here, a conf/report.yaml, and a local/prepare_*.py that writes manifests.
+# conf/recipe.conf that sets variables listed here, a conf/recipe.report.yaml, and a local/prepare_*.py that writes manifests.
 # Stages call `asr-distill SUBCOMMAND` and read and write files only, so that any of them can be run again by itself.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -40,7 +40,7 @@ seeds=0
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
 scale_grid=0.05,0.07,0.1,0.14,0.2
-beam_options=""
+beam_options=""            # of `asr-distill decode`, such as --beam 16
 wide_options="--beam 30 --max-active 20000"
 reference_alignment=""     # an independent HTK label file to compare phone boundaries with
 
@@ -176,7 +176,7 @@ build_graphs() {
 # OUTPUT has {lm} where the language model's name goes; a further engine writes to OUTPUT with its name after the system's.
 decode_system() {
   local system=$1 model=$2 inventory=$3 labels=$4 pattern=$5 first=${6%% *} name engine folder output
-  local decode=(decode --model "$model" --system "$system") cuts=$labels/cuts
+  local decode=(decode --model "$model" --system "$system" --autocast auto) cuts=$labels/cuts
   for name in $language_models; do
     folder=${pattern//\{lm\}/$name}
     # shellcheck disable=SC2086
@@ -238,7 +238,7 @@ wider_beams() {  # the same search with wider beams: what it changes is search e
   local first=${engines%% *} name
   for name in $language_models; do
     # shellcheck disable=SC2086
-    distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --engine "$first" \
+    distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --autocast auto --engine "$first" \
       --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed${seeds%%[-,]*}/dev/tuned.json" \
       $wide_options --output "$exp/decode/baseline_wide_$name/seed0/test"
   done
