@@ -85,6 +85,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
                 failures.append(str(error))
         raise UserError(failures[0])
     if origin is typing.Literal:
+        if isinstance(value, bool) and value not in arguments:  # YAML 1.1 reads a bare `off` as false and `on` as true
+            value = "on" if value else "off"
         if value not in arguments:
             raise UserError(f"{where}: found {value!r}, expected one of {', '.join(map(str, arguments))}")
         return value

@@ -198,3 +198,15 @@ def test_doctor_searches_with_every_engine(capsys: pytest.CaptureFixture[str]) -
     found = {item["name"]: item for item in json.loads(capsys.readouterr().out)["findings"]}
     assert found["search with kaldi"]["ok"]
     assert "best path -0.80" in found["search with k2"]["found"] or found["k2"]["found"].startswith("not installed")
+
+
+@dataclass(frozen=True)
+class Switch:
+    autocast: Literal["auto", "off"] = "auto"
+
+
+def test_a_bare_off_is_a_word_where_off_is_a_choice(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("autocast: off\n")
+    assert load_config(Switch, tmp_path / "c.yaml") == Switch("off")
+    with pytest.raises(UserError, match="found 'on'"):
+        from_mapping(Switch, {"autocast": True})
