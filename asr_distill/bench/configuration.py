@@ -66,19 +66,23 @@ class SearchCase:
 
     words: in the vocabulary. sentences: of text for the bigram, for each word. utterances: that are searched.
     noise: of the simulated observations (see `asr_distill.bench.search_task`), chosen for a word error rate of 5 to 15 %.
-    beams, max_active (states per frame): for each engine, the fastest pair whose word error rate is that of the widest search
-    is measured. batch_sizes: utterances that k2 searches at once; the fastest when tuning is measured.
-    output_beam: of k2's lattice; the best path is in it however narrow it is.
+    reference_beam: kaldi-decoder's word error rate with it, and the largest max_active, is what both engines must reach.
+    beams, max_active (states per frame): for each engine the fastest pair that reaches it is measured.
+    batch_sizes: utterances that k2 searches at once; the fastest when tuning is measured.
+    output_beam, min_active: of k2; the best path is in a lattice however narrow.
+    wide_beam: of a search that is wide enough to lose nothing, to tell search errors by.
     """
 
     words: int
     noise: float
     sentences: int = 10
-    utterances: int = 60
-    pairs: int = 7
-    beams: tuple[float, ...] = (8.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 18.0)
-    max_active: tuple[int, ...] = (800, 1500, 3000, 7000)
+    utterances: int = 50
+    pairs: int = 5
+    reference_beam: float = 14.0
+    beams: tuple[float, ...] = (10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
+    max_active: tuple[int, ...] = (1000, 1500, 2000, 7000)
     output_beam: float = 0.5
+    min_active: int = 0
     wide_beam: float = 20.0
     batch_sizes: tuple[int, ...] = (1, 4, 16)
     goal: float | None = None
@@ -104,7 +108,7 @@ class BenchConfig:
         ),
     )
     features: FeatureCase = field(default_factory=FeatureCase)
-    search: tuple[SearchCase, ...] = (SearchCase(100, 2.2), SearchCase(1000, 1.8), SearchCase(5000, 1.6, goal=1.0))
+    search: tuple[SearchCase, ...] = (SearchCase(100, 2.2), SearchCase(1000, 1.9), SearchCase(5000, 1.75, goal=1.0))
 
     def __post_init__(self) -> None:
         if self.threads is not None:

@@ -34,16 +34,17 @@ _log = logging.getLogger("asr_distill")
 def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: int = 0) -> dict[str, Any]:
     """Search speed of k2 against kaldi-decoder for one vocabulary, at word error rates within `TOLERANCE` of each other.
 
-    Each engine gets the fastest pruning whose word error rate is that of kaldi-decoder's widest search (within `TOLERANCE`),
-    k2 then its fastest batch size; these two settings are measured in turn. ``ratio`` is of elapsed time, ``cpu_ratio`` of
-    processor time (k2 prunes lattices in a second thread). Where k2 is not installed ``vs_kaldi`` is None and ``reason`` says
-    so.
+    Each engine gets the fastest pruning whose word error rate is that of kaldi-decoder with the reference beam (within
+    `TOLERANCE`), k2 then its fastest batch size; these two settings are measured in turn. ``ratio`` is of elapsed time,
+    ``cpu_ratio`` of processor time (k2 prunes lattices in a second thread). Where k2 is not installed ``vs_kaldi`` is None and
+    ``reason`` says so.
     """
     torch.set_num_threads(threads)
     task = make_task(case, Path(folder) / f"search{case.words}", seed)
     engines = [KALDI, K2] if importlib.util.find_spec("k2") else [KALDI]
     widest = decode(task, Pruning(KALDI, case.wide_beam, max(case.max_active)).decoder(task), 16)
-    target = score(task, widest)["wer"]
+    reference = Pruning(KALDI, case.reference_beam, max(case.max_active))
+    target = score(task, decode(task, reference.decoder(task), 16))["wer"]
     tuned = {engine: tune(case, engine, task, target) for engine in engines}
     seconds, processor = _in_turn(case, task, tuned)
     rows = {}
@@ -67,7 +68,8 @@ def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: in
         "utterances": len(task.scores),
         "audio_seconds": task.audio_seconds,
         "data": "simulated scores",
-        "widest": {"beam": case.wide_beam, "max_active": max(case.max_active), "wer": target},
+        "target": {"beam": reference.beam, "max_active": reference.max_active, "wer": target},
+        "widest": {"beam": case.wide_beam, "max_active": max(case.max_active), "wer": score(task, widest)["wer"]},
         "task": task.info,
         "engines": rows,
         "vs_kaldi": None,
@@ -87,19 +89,26 @@ def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: in
 
 @dataclass(frozen=True)
 class Pruning:
-    """An engine and how it prunes; ``output_beam`` is k2's alone."""
+    """An engine and how it prunes; ``output_beam`` and ``min_active`` are k2's alone."""
 
     engine: str
     beam: float
     max_active: int
     output_beam: float = 0.5
+    min_active: int = 0
 
     def decoder(self, task: SearchTask) -> Decoder:
         """The engine on the task's graph."""
         if self.engine == KALDI:
             return KaldiDecoder(task.graph, beam=self.beam, max_active=self.max_active)
         if self.engine == K2:
-            return K2Decoder(task.graph, search_beam=self.beam, output_beam=self.output_beam, max_active=self.max_active)
+            return K2Decoder(
+                task.graph,
+                search_beam=self.beam,
+                output_beam=self.output_beam,
+                min_active=self.min_active,
+                max_active=self.max_active,
+            )
         raise UserError(f"bench: engine {self.engine!r} is unknown; expected {K2} or {KALDI}")
 
 
@@ -124,13 +133,13 @@ def tune(case: SearchCase, engine: str, task: SearchTask, target: float) -> tupl
         return wer, rtf
 
     for max_active in sorted(case.max_active):
-        for beam in sorted({*case.beams, case.wide_beam}):
-            pruning = Pruning(engine, beam, max_active, case.output_beam)
+        for beam in sorted(case.beams):
+            pruning = Pruning(engine, beam, max_active, case.output_beam, case.min_active)
             wer, _ = attempt(pruning, size)
             if abs(wer - target) <= TOLERANCE:
                 candidates[pruning] = attempt(pruning, size, passes=2)[1]
                 break
-    widest = Pruning(engine, case.wide_beam, max(case.max_active), case.output_beam)
+    widest = Pruning(engine, max(case.beams), max(case.max_active), case.output_beam, case.min_active)
     best = min(candidates, key=lambda pruning: candidates[pruning]) if candidates else widest
     if engine == K2:
         times = {other: attempt(best, other, passes=2)[1] for other in case.batch_sizes}
