@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import cast
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +76,7 @@ class SenoneDnn(nn.Module):
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator | None) -> None:
         for gain, layers in ((2.0, self.hidden), (1.0, [self.output])):
-            for layer in layers:
+            for layer in (cast(nn.Linear, module) for module in layers):
                 layer.weight.normal_(0.0, math.sqrt(gain / layer.in_features), generator=generator)
                 layer.bias.zero_()
 
