@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import cast
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn

@@ -110,8 +110,8 @@ def test_a_search_that_could_find_nothing_is_refused(name, wrong, reference, tmp
             KaldiDecoder(graph, **wrong)
 
 
+@needs_k2
 def test_engines_agree(reference, tmp_path) -> None:
-    pytest.importorskip("k2")
     for seed in range(5):
         case = reference.write_case(reference.random_fst(100 + seed), tmp_path / f"graph{seed}")
         scores, lengths = batch(seed, [20, 30, 12])
