@@ -66,8 +66,8 @@ class SearchCase:
 
     words: in the vocabulary. sentences: of text for the bigram, for each word. utterances: that are searched.
     noise: of the simulated observations (see `asr_distill.bench.search_task`), chosen for a word error rate of 5 to 15 %.
-    reference_beam: kaldi-decoder's word error rate with it, and the largest max_active, is what both engines must reach.
-    beams, max_active (states per frame): for each engine the fastest pair that reaches it is measured.
+    beams, max_active (states per frame): all pairs are tried with both engines. Of the word error rates that both reach, the
+    one nearest to kaldi-decoder's with the reference_beam and the largest max_active is chosen, then each engine's fastest pair.
     batch_sizes: utterances that k2 searches at once; the fastest when tuning is measured.
     output_beam, min_active: of k2; the best path is in a lattice however narrow.
     wide_beam: of a search that is wide enough to lose nothing, to tell search errors by.
@@ -76,11 +76,11 @@ class SearchCase:
     words: int
     noise: float
     sentences: int = 10
-    utterances: int = 50
+    utterances: int = 60
     pairs: int = 5
     reference_beam: float = 14.0
-    beams: tuple[float, ...] = (10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
-    max_active: tuple[int, ...] = (1000, 1500, 2000, 7000)
+    beams: tuple[float, ...] = (11.0, 12.0, 13.0, 14.0, 15.0, 16.0)
+    max_active: tuple[int, ...] = (1000, 2000, 7000)
     output_beam: float = 0.5
     min_active: int = 0
     wide_beam: float = 20.0
@@ -93,6 +93,8 @@ class SearchCase:
         )
         if not (self.beams and self.max_active and self.batch_sizes):
             raise ValueError("beams, max_active and batch_sizes need at least one value each")
+        if self.reference_beam not in self.beams:
+            raise ValueError(f"reference_beam {self.reference_beam:g} must be one of the beams")
 
 
 @dataclass(frozen=True)

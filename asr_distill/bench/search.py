@@ -34,31 +34,32 @@ _log = logging.getLogger("asr_distill")
 def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: int = 0) -> dict[str, Any]:
     """Search speed of k2 against kaldi-decoder for one vocabulary, at word error rates within `TOLERANCE` of each other.
 
-    Each engine gets the fastest pruning whose word error rate is that of kaldi-decoder with the reference beam (within
-    `TOLERANCE`), k2 then its fastest batch size; these two settings are measured in turn. ``ratio`` is of elapsed time,
-    ``cpu_ratio`` of processor time (k2 prunes lattices in a second thread). Where k2 is not installed ``vs_kaldi`` is None and
-    ``reason`` says so.
+    Each engine gets its fastest pruning at one word error rate (see `match`), k2 then its fastest batch size; these two
+    settings are measured in turn. ``ratio`` is of elapsed time, ``cpu_ratio`` of processor time (k2 prunes lattices in a second thread).
+    Where k2 is not installed, or no error rate is reached by both, ``vs_kaldi`` is None and ``reason`` says why.
     """
     torch.set_num_threads(threads)
     task = make_task(case, Path(folder) / f"search{case.words}", seed)
     engines = [KALDI, K2] if importlib.util.find_spec("k2") else [KALDI]
     widest = decode(task, Pruning(KALDI, case.wide_beam, max(case.max_active)).decoder(task), 16)
-    reference = Pruning(KALDI, case.reference_beam, max(case.max_active))
-    target = score(task, decode(task, reference.decoder(task), 16))["wer"]
-    tuned = {engine: tune(case, engine, task, target) for engine in engines}
+    tried = {engine: try_all(case, engine, task) for engine in engines}
+    target = next(a.wer for a in tried[KALDI] if a.pruning == Pruning(KALDI, case.reference_beam, max(case.max_active)))
+    chosen = match(tried[KALDI], tried.get(K2), target)
+    sizes = {KALDI: 1, K2: fastest_batch_size(case, chosen[K2], task) if K2 in engines else 1}
+    tuned = {engine: (chosen[engine], sizes[engine]) for engine in engines}
     seconds, processor = _in_turn(case, task, tuned)
     rows = {}
-    for engine, (pruning, batch_size, tried) in tuned.items():
+    for engine, (pruning, batch_size) in tuned.items():
         results = decode(task, pruning.decoder(task), batch_size)
         settings = {"folder": str(task.folder), "pruning": vars(pruning), "batch_size": batch_size}
         rows[engine] = {
             **vars(pruning),
-            "batch_size": batch_size if engine == K2 else 1,
+            "batch_size": batch_size,
             **score(task, results),
             "worse_paths": worse_paths(widest, results),
             "rtf": median(seconds[engine]) / task.audio_seconds,
             "cpu_rtf": median(processor[engine]) / task.audio_seconds,
-            "tried": tried,
+            "tried": [{**vars(a.pruning), "wer": a.wer, "rtf": a.rtf} for a in tried[engine]],
             "memory": peak_memory("search", settings),
             "is": SIDES[engine],
         }
@@ -68,7 +69,7 @@ def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: in
         "utterances": len(task.scores),
         "audio_seconds": task.audio_seconds,
         "data": "simulated scores",
-        "target": {"beam": reference.beam, "max_active": reference.max_active, "wer": target},
+        "target": {"beam": case.reference_beam, "max_active": max(case.max_active), "wer": target},
         "widest": {"beam": case.wide_beam, "max_active": max(case.max_active), "wer": score(task, widest)["wer"]},
         "task": task.info,
         "engines": rows,
@@ -112,40 +113,59 @@ class Pruning:
         raise UserError(f"bench: engine {self.engine!r} is unknown; expected {K2} or {KALDI}")
 
 
-def tune(case: SearchCase, engine: str, task: SearchTask, target: float) -> tuple[Pruning, int, list[dict[str, Any]]]:
-    """The fastest pruning whose word error rate is within `TOLERANCE` of ``target``, the batch size, and all that was tried.
+@dataclass(frozen=True)
+class Attempt:
+    """A pruning with its word error rate (per cent) and the real-time factor of one pass."""
 
-    The widest pruning where none reaches it. For each ``max_active`` the narrowest beam that reaches the target is a candidate.
-    """
-    candidates: dict[Pruning, float] = {}
-    tried: list[dict[str, Any]] = []
+    pruning: Pruning
+    wer: float
+    rtf: float
+
+
+def try_all(case: SearchCase, engine: str, task: SearchTask) -> list[Attempt]:
+    """One pass with every beam and every ``max_active``."""
+    options = (case.output_beam, case.min_active) if engine == K2 else ()
     size = sorted(case.batch_sizes)[len(case.batch_sizes) // 2]
-
-    def attempt(pruning: Pruning, batch_size: int, passes: int = 1) -> tuple[float, float]:
-        decoder = pruning.decoder(task)
-        seconds = []
-        for _ in range(passes):
-            start = time.perf_counter()
-            results = decode(task, decoder, batch_size)
-            seconds.append(time.perf_counter() - start)
-        wer, rtf = score(task, results)["wer"], min(seconds) / task.audio_seconds
-        tried.append({"beam": pruning.beam, "max_active": pruning.max_active, "batch_size": batch_size, "wer": wer, "rtf": rtf})
-        return wer, rtf
-
+    attempts = []
     for max_active in sorted(case.max_active):
         for beam in sorted(case.beams):
-            pruning = Pruning(engine, beam, max_active, case.output_beam, case.min_active)
-            wer, _ = attempt(pruning, size)
-            if abs(wer - target) <= TOLERANCE:
-                candidates[pruning] = attempt(pruning, size, passes=2)[1]
-                break
-    widest = Pruning(engine, max(case.beams), max(case.max_active), case.output_beam, case.min_active)
-    best = min(candidates, key=lambda pruning: candidates[pruning]) if candidates else widest
-    if engine == K2:
-        times = {other: attempt(best, other, passes=2)[1] for other in case.batch_sizes}
-        size = min(times, key=lambda other: times[other])
-    _log.info("bench: %d words, %s: %s, batches of %d", case.words, engine, best, size)
-    return best, size, tried
+            pruning = Pruning(engine, beam, max_active, *options)
+            rtf, results = _timed(task, pruning.decoder(task), size)
+            attempts.append(Attempt(pruning, score(task, results)["wer"], rtf))
+            _log.info("bench: %d words, %s: WER %.2f %%, RTF %.5f", case.words, pruning, attempts[-1].wer, rtf)
+    return attempts
+
+
+def match(kaldi: Sequence[Attempt], k2: Sequence[Attempt] | None, target: float) -> dict[str, Pruning]:
+    """Each engine's fastest pruning at the word error rate nearest to ``target`` that both reach within `TOLERANCE`.
+
+    Where there is no such rate, or no k2, each engine's fastest at the rate nearest to the target.
+    """
+
+    def fastest(attempts: Sequence[Attempt], wer: float) -> Pruning:
+        return min((a for a in attempts if abs(a.wer - wer) <= TOLERANCE), key=lambda a: a.rtf).pruning
+
+    def nearest(rates: Sequence[float]) -> float:
+        return min(rates, key=lambda wer: abs(wer - target))
+
+    if k2 is None:
+        return {KALDI: fastest(kaldi, nearest([a.wer for a in kaldi]))}
+    common = [a.wer for a in kaldi if any(abs(a.wer - b.wer) <= TOLERANCE for b in k2)]
+    wer = {KALDI: nearest(common or [a.wer for a in kaldi]), K2: nearest(common or [b.wer for b in k2])}
+    return {KALDI: fastest(kaldi, wer[KALDI]), K2: fastest(k2, wer[K2])}
+
+
+def fastest_batch_size(case: SearchCase, pruning: Pruning, task: SearchTask) -> int:
+    """Of the case's batch sizes, by the better of two passes each."""
+    decoder = pruning.decoder(task)
+    times = {size: min(_timed(task, decoder, size)[0] for _ in range(2)) for size in case.batch_sizes}
+    return min(times, key=lambda size: times[size])
+
+
+def _timed(task: SearchTask, decoder: Decoder, batch_size: int) -> tuple[float, list[DecodeResult]]:
+    start = time.perf_counter()
+    results = decode(task, decoder, batch_size)
+    return (time.perf_counter() - start) / task.audio_seconds, results
 
 
 def decode(task: SearchTask, decoder: Decoder, batch_size: int) -> list[DecodeResult]:
@@ -176,12 +196,12 @@ def engine_alone(folder: str, pruning: dict[str, Any], batch_size: int) -> None:
 
 
 def _in_turn(
-    case: SearchCase, task: SearchTask, tuned: Mapping[str, tuple[Pruning, int, Any]]
+    case: SearchCase, task: SearchTask, tuned: Mapping[str, tuple[Pruning, int]]
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Elapsed and processor seconds of each engine's passes, engines in turn."""
     processor: dict[str, list[float]] = {engine: [] for engine in tuned}
-    decoders = {engine: pruning.decoder(task) for engine, (pruning, _, _) in tuned.items()}
-    batches = {engine: task.batches(size) for engine, (_, size, _) in tuned.items()}
+    decoders = {engine: pruning.decoder(task) for engine, (pruning, _) in tuned.items()}
+    batches = {engine: task.batches(size) for engine, (_, size) in tuned.items()}
 
     def work(engine: str) -> None:
         start = time.process_time()

@@ -10,13 +10,13 @@ import pytest
 from asr_distill.base import UserError
 from asr_distill.bench import SearchCase, bench_search
 from asr_distill.bench import search as room
-from asr_distill.bench.search import KALDI, Pruning, decode, score, tune, worse_paths
+from asr_distill.bench.search import KALDI, Attempt, Pruning, decode, match, score, try_all, worse_paths
 from asr_distill.bench.search_task import SearchTask, make_task, random_text, random_words
 from asr_distill.decoding import DecodeResult
 
 needs_k2 = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="k2 is not installed")
 CASE = SearchCase(
-    12, noise=0.4, utterances=4, pairs=1, beams=(12.0, 14.0), max_active=(2000,), batch_sizes=(1, 3), wide_beam=16.0
+    12, noise=0.4, utterances=4, pairs=1, beams=(14.0, 11.0, 12.0), max_active=(2000,), batch_sizes=(1, 3), wide_beam=16.0
 )
 
 
@@ -55,20 +55,24 @@ def test_batches_hold_each_utterance_once_by_falling_length(task) -> None:
     assert [tuple(scores.shape[:2]) for scores, _ in task.batches(3)] == [(3, lengths[0]), (1, lengths[3])]
 
 
-def test_the_fastest_of_the_narrowest_beams_that_reach_the_target_is_taken(task, monkeypatch) -> None:
-    case = SearchCase(12, noise=1.0, beams=(14.0, 8.0, 12.0), max_active=(900, 300), batch_sizes=(1, 4, 16))
-    rates = {(8.0, 300): 9.0, (12.0, 300): 5.3, (14.0, 300): 5.3, (8.0, 900): 9.0, (12.0, 900): 5.05, (14.0, 900): 5.0}
-    monkeypatch.setattr(Pruning, "decoder", lambda pruning, task: pruning)
-    monkeypatch.setattr(room, "decode", lambda task, pruning, size: pruning)
-    monkeypatch.setattr(room, "score", lambda task, pruning: {"wer": rates[pruning.beam, pruning.max_active]})
-    pruning, size, tried = tune(case, KALDI, task, 5.0)
-    assert (pruning.beam, pruning.max_active, size) == (12.0, 900, 4)
-    order = [(8.0, 300), (12.0, 300), (14.0, 300), (8.0, 900), (12.0, 900), (12.0, 900)]  # the last again, for its time
-    assert [(attempt["beam"], attempt["max_active"]) for attempt in tried] == order
-    missed, _, _ = tune(case, KALDI, task, 1.0)
-    assert (missed.beam, missed.max_active) == (14.0, 900)
-    _, _, tried = tune(case, "k2", task, 5.0)
-    assert [attempt["batch_size"] for attempt in tried[-3:]] == [1, 4, 16]
+def attempt(beam: float, wer: float, rtf: float, engine: str = KALDI) -> Attempt:
+    return Attempt(Pruning(engine, beam, 2000), wer, rtf)
+
+
+def test_both_engines_are_measured_at_the_common_rate_nearest_to_the_target() -> None:
+    kaldi = [attempt(10, 9.0, 1.0), attempt(12, 6.0, 2.0), attempt(13, 6.0, 1.5), attempt(14, 5.0, 3.0)]
+    k2 = [attempt(10, 9.05, 1.0, "k2"), attempt(12, 6.06, 9.0, "k2"), attempt(14, 5.95, 2.0, "k2"), attempt(16, 4.5, 3.0, "k2")]
+    assert {name: pruning.beam for name, pruning in match(kaldi, k2, 5.0).items()} == {"kaldi": 13, "k2": 14}
+    assert {name: pruning.beam for name, pruning in match(kaldi, k2, 8.0).items()} == {"kaldi": 10, "k2": 10}
+    apart = match(kaldi[-1:], k2[-1:], 5.0)
+    assert {name: pruning.beam for name, pruning in apart.items()} == {"kaldi": 14, "k2": 16}
+    assert {name: pruning.beam for name, pruning in match(kaldi, None, 5.0).items()} == {"kaldi": 14}
+
+
+def test_every_pruning_is_tried_once(task) -> None:
+    tried = try_all(CASE, KALDI, task)
+    assert [(a.pruning.beam, a.pruning.max_active) for a in tried] == [(11.0, 2000), (12.0, 2000), (14.0, 2000)]
+    assert all(a.wer == 0 and a.rtf > 0 for a in tried)
 
 
 def test_worse_paths_are_counted() -> None:
@@ -105,13 +109,8 @@ def test_both_engines_at_the_same_error_rate(tmp_path, no_children) -> None:
 
 @needs_k2
 def test_engines_of_unequal_error_rate_have_no_ratio(tmp_path, monkeypatch, no_children) -> None:
-    real = room.tune
-
-    def narrow(case, engine, task, target):
-        pruning, size, tried = real(case, engine, task, target)
-        return (Pruning("k2", 0.5, 5) if engine == "k2" else pruning), size, tried
-
-    monkeypatch.setattr(room, "tune", narrow)
+    chosen = {KALDI: Pruning(KALDI, 14.0, 2000), "k2": Pruning("k2", 0.1, 2)}
+    monkeypatch.setattr(room, "match", lambda kaldi, k2, target: chosen)
     result = bench_search(CASE, tmp_path, threads=1)
     assert result["vs_kaldi"] is None
     assert "word error rates differ" in result["reason"]
