@@ -67,7 +67,7 @@ class SearchCase:
     words: in the vocabulary. sentences: of text for the bigram, for each word. utterances: that are searched.
     noise: of the simulated observations (see `asr_distill.bench.search_task`), chosen for a word error rate of 5 to 15 %.
     beams, max_active (states per frame): all pairs are tried with both engines. Of the word error rates that both reach, the
-    one nearest to kaldi-decoder's with the reference_beam and the largest max_active is chosen, then each engine's fastest pair.
+    one nearest to kaldi-decoder's with the reference_beam and the largest max_active is chosen; then each engine's fastest.
     batch_sizes: utterances that k2 searches at once; the fastest when tuning is measured.
     output_beam, min_active: of k2; the best path is in a lattice however narrow.
     wide_beam: of a search that is wide enough to lose nothing, to tell search errors by.

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from asr_distill.report.environment import commit, environment, today
+from asr_distill.bench import features, search, training
+from asr_distill.report.environment import commit, environment, today, version_of
 from asr_distill.report.page import Table, number, plain_table
 from asr_distill.report.results import empty_results
 
@@ -26,7 +27,7 @@ def machine(threads: int) -> dict[str, Any]:
     """Versions, processor, cores, threads and how busy the machine is, for a run that is about to begin."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
-        **environment("k2 and kaldi-decoder", "cpu"),
+        **environment("k2 and kaldi-decoder" if version_of("k2") else "kaldi-decoder", "cpu"),
         "cores": os.cpu_count(),
         "threads": threads,
         "cpu_capability": _capability(),
@@ -45,8 +46,18 @@ def bench_results(bench: Mapping[str, Any], command: str | None) -> dict[str, An
         data={"source": "synthesised"},
         title="Benchmarks",
         about=ABOUT,
-        tables={"ratios": ratio_rows(bench), "search": search_rows(bench), "memory": memory_rows(bench)},
-        table_titles={"ratios": "Ratios", "search": "Search: settings and errors", "memory": "Peak memory"},
+        tables={
+            "ratios": ratio_rows(bench),
+            "sides": side_rows(),
+            "search": search_rows(bench),
+            "memory": memory_rows(bench),
+        },
+        table_titles={
+            "ratios": "Ratios",
+            "sides": "What each side does",
+            "search": "Search: settings and errors",
+            "memory": "Peak memory",
+        },
         bench={name: bench.get(name) for name in ("train", "features", "search")},
     )
     results["headline"].update(headline(bench))
@@ -88,15 +99,15 @@ def ratio_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
         name = f"train {row['case']} ({row['precision']}, {row['parameters'] / 1e6:.1f} M, batch {row['batch_size']})"
         rows.append(_ratio_row(f"{name}: loop / resident batch", row["vs_resident"], row["threads"]))
         rows.append(_ratio_row(f"{name}: loop / matrix products", row["vs_matmul"], row["threads"]))
-    features = bench.get("features")
-    if features:
+    found = bench.get("features")
+    if found:
         for key, name in (
             ("extract_vs_native", "features: Fbank40.extract / bare native loop"),
             ("store_vs_native", "features: read, extract, store / bare native loop"),
             ("store_threads_vs_native", "features: the same in threads / bare native loop"),
         ):
-            if features.get(key):
-                rows.append(_ratio_row(name, features[key], features[key]["threads"]))
+            if found.get(key):
+                rows.append(_ratio_row(name, found[key], found[key]["threads"]))
     for row in bench.get("search") or []:
         name = f"search {row['words']:,} words: k2 / kaldi-decoder"
         if row["vs_kaldi"]:
@@ -123,6 +134,12 @@ def _ratio_row(name: str, row: Mapping[str, Any], threads: int | None) -> dict[s
         "pairs": ratio["pairs"],
         "threads": threads,
     }
+
+
+def side_rows() -> list[dict[str, str]]:
+    """What is done between two looks at the clock."""
+    rooms = {"train": training.SIDES, "features": features.SIDES, "search": search.SIDES}
+    return [{"side": f"{room}: {name}", "does": text} for room, sides in rooms.items() for name, text in sides.items()]
 
 
 def search_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -35,8 +35,8 @@ def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: in
     """Search speed of k2 against kaldi-decoder for one vocabulary, at word error rates within `TOLERANCE` of each other.
 
     Each engine gets its fastest pruning at one word error rate (see `match`), k2 then its fastest batch size; these two
-    settings are measured in turn. ``ratio`` is of elapsed time, ``cpu_ratio`` of processor time (k2 prunes lattices in a second thread).
-    Where k2 is not installed, or no error rate is reached by both, ``vs_kaldi`` is None and ``reason`` says why.
+    settings are measured in turn. ``ratio`` is of elapsed time, ``cpu_ratio`` of processor time (k2 prunes lattices in a second
+    thread). Where k2 is not installed, or no error rate is reached by both, ``vs_kaldi`` is None and ``reason`` says why.
     """
     torch.set_num_threads(threads)
     task = make_task(case, Path(folder) / f"search{case.words}", seed)
