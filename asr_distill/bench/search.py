@@ -44,7 +44,8 @@ def bench_search(case: SearchCase, folder: str | Path, *, threads: int, seed: in
     widest = decode(task, Pruning(KALDI, case.wide_beam, max(case.max_active)).decoder(task), 16)
     tried = {engine: try_all(case, engine, task) for engine in engines}
     target = next(a.wer for a in tried[KALDI] if a.pruning == Pruning(KALDI, case.reference_beam, max(case.max_active)))
-    chosen = match(tried[KALDI], tried.get(K2), target)
+    candidates = match(tried[KALDI], tried.get(K2), target)
+    chosen = {engine: fastest_pruning(case, found, task) for engine, found in candidates.items()}
     sizes = {KALDI: 1, K2: fastest_batch_size(case, chosen[K2], task) if K2 in engines else 1}
     tuned = {engine: (chosen[engine], sizes[engine]) for engine in engines}
     seconds, processor = _in_turn(case, task, tuned)
@@ -136,23 +137,35 @@ def try_all(case: SearchCase, engine: str, task: SearchTask) -> list[Attempt]:
     return attempts
 
 
-def match(kaldi: Sequence[Attempt], k2: Sequence[Attempt] | None, target: float) -> dict[str, Pruning]:
-    """Each engine's fastest pruning at the word error rate nearest to ``target`` that both reach within `TOLERANCE`.
+def match(kaldi: Sequence[Attempt], k2: Sequence[Attempt] | None, target: float) -> dict[str, list[Pruning]]:
+    """For each engine the three fastest prunings at one word error rate, the fastest first.
 
-    Where there is no such rate, or no k2, each engine's fastest at the rate nearest to the target.
+    A rate will do where neither engine is faster at a better one, and both reach it within half of `TOLERANCE`; of such rates
+    it is the one nearest to ``target``. Where there is none, or no k2, each engine has the rate of its own that is nearest.
     """
 
-    def fastest(attempts: Sequence[Attempt], wer: float) -> Pruning:
-        return min((a for a in attempts if abs(a.wer - wer) <= TOLERANCE), key=lambda a: a.rtf).pruning
+    def at(attempts: Sequence[Attempt], wer: float) -> list[Pruning]:
+        margin = TOLERANCE / 2 + 1e-9
+        fastest = sorted((a for a in attempts if a.wer <= wer + margin), key=lambda a: a.rtf)
+        if not fastest or fastest[0].wer < wer - margin:
+            return []
+        return [a.pruning for a in fastest if a.wer >= wer - margin][:3]
 
-    def nearest(rates: Sequence[float]) -> float:
-        return min(rates, key=lambda wer: abs(wer - target))
+    def by_distance(*engines: Sequence[Attempt]) -> list[float]:
+        return sorted({a.wer for attempts in engines for a in attempts}, key=lambda wer: abs(wer - target))
 
-    if k2 is None:
-        return {KALDI: fastest(kaldi, nearest([a.wer for a in kaldi]))}
-    common = [a.wer for a in kaldi if any(abs(a.wer - b.wer) <= TOLERANCE for b in k2)]
-    wer = {KALDI: nearest(common or [a.wer for a in kaldi]), K2: nearest(common or [b.wer for b in k2])}
-    return {KALDI: fastest(kaldi, wer[KALDI]), K2: fastest(k2, wer[K2])}
+    if k2 is not None:
+        for wer in by_distance(kaldi, k2):
+            if at(kaldi, wer) and at(k2, wer):
+                return {KALDI: at(kaldi, wer), K2: at(k2, wer)}
+    alone = {KALDI: kaldi} if k2 is None else {KALDI: kaldi, K2: k2}
+    return {name: next(at(tried, wer) for wer in by_distance(tried) if at(tried, wer)) for name, tried in alone.items()}
+
+
+def fastest_pruning(case: SearchCase, candidates: Sequence[Pruning], task: SearchTask) -> Pruning:
+    """Of the candidates, by the better of two more passes each."""
+    size = sorted(case.batch_sizes)[len(case.batch_sizes) // 2]
+    return min(candidates, key=lambda pruning: min(_timed(task, pruning.decoder(task), size)[0] for _ in range(2)))
 
 
 def fastest_batch_size(case: SearchCase, pruning: Pruning, task: SearchTask) -> int:

@@ -59,14 +59,23 @@ def attempt(beam: float, wer: float, rtf: float, engine: str = KALDI) -> Attempt
     return Attempt(Pruning(engine, beam, 2000), wer, rtf)
 
 
+def beams(found: dict[str, list[Pruning]]) -> dict[str, list[float]]:
+    return {name: [pruning.beam for pruning in prunings] for name, prunings in found.items()}
+
+
 def test_both_engines_are_measured_at_the_common_rate_nearest_to_the_target() -> None:
     kaldi = [attempt(10, 9.0, 1.0), attempt(12, 6.0, 2.0), attempt(13, 6.0, 1.5), attempt(14, 5.0, 3.0)]
     k2 = [attempt(10, 9.05, 1.0, "k2"), attempt(12, 6.06, 9.0, "k2"), attempt(14, 5.95, 2.0, "k2"), attempt(16, 4.5, 3.0, "k2")]
-    assert {name: pruning.beam for name, pruning in match(kaldi, k2, 5.0).items()} == {"kaldi": 13, "k2": 14}
-    assert {name: pruning.beam for name, pruning in match(kaldi, k2, 8.0).items()} == {"kaldi": 10, "k2": 10}
-    apart = match(kaldi[-1:], k2[-1:], 5.0)
-    assert {name: pruning.beam for name, pruning in apart.items()} == {"kaldi": 14, "k2": 16}
-    assert {name: pruning.beam for name, pruning in match(kaldi, None, 5.0).items()} == {"kaldi": 14}
+    assert beams(match(kaldi, k2, 5.0)) == {"kaldi": [13, 12], "k2": [14]}
+    assert beams(match(kaldi, k2, 8.0)) == {"kaldi": [10], "k2": [10]}
+    assert beams(match(kaldi[-1:], k2[-1:], 5.0)) == {"kaldi": [14], "k2": [16]}
+    assert beams(match(kaldi, None, 5.0)) == {"kaldi": [14]}
+
+
+def test_an_engine_that_is_faster_at_a_better_rate_is_not_measured_at_the_worse_one() -> None:
+    kaldi = [attempt(11, 9.0, 1.0), attempt(14, 5.0, 2.0), attempt(16, 5.2, 4.0)]
+    k2 = [attempt(11, 9.0, 1.0, "k2"), attempt(15, 5.2, 3.0, "k2")]
+    assert beams(match(kaldi, k2, 5.2)) == {"kaldi": [11], "k2": [11]}
 
 
 def test_every_pruning_is_tried_once(task) -> None:
@@ -109,7 +118,7 @@ def test_both_engines_at_the_same_error_rate(tmp_path, no_children) -> None:
 
 @needs_k2
 def test_engines_of_unequal_error_rate_have_no_ratio(tmp_path, monkeypatch, no_children) -> None:
-    chosen = {KALDI: Pruning(KALDI, 14.0, 2000), "k2": Pruning("k2", 0.1, 2)}
+    chosen = {KALDI: [Pruning(KALDI, 14.0, 2000)], "k2": [Pruning("k2", 0.1, 2)]}
     monkeypatch.setattr(room, "match", lambda kaldi, k2, target: chosen)
     result = bench_search(CASE, tmp_path, threads=1)
     assert result["vs_kaldi"] is None
