@@ -36,10 +36,11 @@ config=recipes/conf/cpu.yaml
 first_config=recipes/conf/first.yaml
 paper_config=recipes/conf/paper.yaml
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
+train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
-scale_grid=0.05,0.07,0.1,0.14,0.2
+scale_grid=0.05,0.07,0.1,0.14,0.2,0.28
 beam_options=""            # of `asr-distill decode`, such as --beam 16
 wide_options="--beam 30 --max-active 20000"
 reference_alignment=""     # an independent HTK label file to compare phone boundaries with
@@ -152,7 +153,8 @@ realign() {
   senones_from "$exp/align" "$exp/senones" "$train_cuts"
 }
 
-train_baseline() { train_network "$exp/senones" "$config" "$exp/models/baseline" "$seeds"; }
+# shellcheck disable=SC2086  # the options are words
+train_baseline() { train_network "$exp/senones" "$config" "$exp/models/baseline" "$seeds" $train_options; }
 # shellcheck disable=SC2086
 train_paper() { train_network "$exp/senones" "$paper_config" "$exp/models/paper" 0 $paper_options; }
 
@@ -176,7 +178,7 @@ build_graphs() {
 # OUTPUT has {lm} where the language model's name goes; a further engine writes to OUTPUT with its name after the system's.
 decode_system() {
   local system=$1 model=$2 inventory=$3 labels=$4 pattern=$5 first=${6%% *} name engine folder output
-  local decode=(decode --model "$model" --system "$system" --autocast auto) cuts=$labels/cuts
+  local decode=(decode --model "$model" --system "$system") cuts=$labels/cuts
   for name in $language_models; do
     folder=${pattern//\{lm\}/$name}
     # shellcheck disable=SC2086
@@ -238,7 +240,7 @@ wider_beams() {  # the same search with wider beams: what it changes is search e
   local first=${engines%% *} name
   for name in $language_models; do
     # shellcheck disable=SC2086
-    distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --autocast auto --engine "$first" \
+    distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --engine "$first" \
       --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed${seeds%%[-,]*}/dev/tuned.json" \
       $wide_options --output "$exp/decode/baseline_wide_$name/seed0/test"
   done

@@ -6,7 +6,7 @@ statistics are per speaker where speakers are known, as Kaldi's monophone recipe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from asr_distill.base import UserError
 from asr_distill.data.frame_writer import load_features
+from asr_distill.senones import tree_features
 
 Statistics = tuple[np.ndarray, np.ndarray]
 SMALLEST_DEVIATION = 1e-3
@@ -49,11 +50,6 @@ class Cepstra:
 
     def __init__(self, config: CepstraConfig | None = None) -> None:
         self.config = config or CepstraConfig()
-        bands = self.config.num_mel_bins
-        # Orthonormal DCT-II.
-        angles = np.pi / bands * np.outer(np.arange(bands) + 0.5, np.arange(self.config.num_cepstra))
-        self._dct = np.cos(angles) * np.sqrt(2.0 / bands)
-        self._dct[:, 0] /= np.sqrt(2.0)
 
     def static(self, fbank: np.ndarray) -> np.ndarray:
         """``(T, num_cepstra)`` float64, not normalised. Raises `UserError` on another number of bands or NaN."""
@@ -64,7 +60,7 @@ class Cepstra:
             )
         if not np.isfinite(fbank).all():
             raise UserError("features hold NaN or infinity; compute them again with `asr-distill features`")
-        return fbank.astype(np.float64) @ self._dct
+        return tree_features.cepstra(fbank, self.config.num_cepstra)
 
     def __call__(self, fbank: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
         """Normalised cepstra with differences; without ``statistics`` those of this utterance are taken."""
@@ -73,17 +69,7 @@ class Cepstra:
         cepstra = cepstra - mean
         if self.config.normalise_variance:
             cepstra /= deviation
-        return np.concatenate(list(self._differences(cepstra)), axis=1).astype(np.float32)
-
-    def _differences(self, cepstra: np.ndarray) -> Iterator[np.ndarray]:
-        window = np.arange(-self.config.delta_window, self.config.delta_window + 1)
-        first = window / np.square(window).sum()
-        kernel = np.ones(1)
-        for _ in range(self.config.delta_order + 1):
-            reach = len(kernel) // 2
-            padded = np.pad(cepstra, ((reach, reach), (0, 0)), mode="edge")
-            yield sum(weight * padded[i : i + len(cepstra)] for i, weight in enumerate(kernel))
-            kernel = np.convolve(kernel, first)
+        return tree_features.add_deltas(cepstra, self.config.delta_order, self.config.delta_window).astype(np.float32)
 
     def speaker_statistics(self, cuts: Iterable[Any]) -> dict[str, Statistics]:
         """Mean and standard deviation ``(num_cepstra,)`` by `speaker_of`, over all frames of each speaker's cuts."""
