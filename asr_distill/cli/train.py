@@ -33,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common (default: refused)"
     )
+    parser.add_argument(
+        "--share", type=float, default=1.0, metavar="S", help="of the training utterances, 0.03 for 3 %% (default: all)"
+    )
     parser.add_argument("--initial-model", type=Path, metavar="DIR", help="start from these weights instead of fresh ones")
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
@@ -88,49 +91,19 @@ def parse_seeds(text: str) -> list[int]:
 
 def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str, Any]:
     """One seed; returns at once where it is trained already."""
-    from asr_distill.base import UserError
-    from asr_distill.data import FrameStore
-    from asr_distill.features import config_difference
-    from asr_distill.senones import SenoneInventory, check_same
-    from asr_distill.student import BundleParts
-    from asr_distill.training import FrameExamples, load_training_config, train_model
-    from asr_distill.training.precision import choose_device
+    from asr_distill.student.senone_task import open_senone_task
+    from asr_distill.training import load_training_config, train_model
 
     config = load_training_config(args.config, [*settings, f"seed={seed}"])
-    device = choose_device(config.device)
-    inventory = SenoneInventory.load(args.inventory)
-    stores = {name: FrameStore.open(path) for name, path in (("train", args.train), ("dev", args.dev)) if path is not None}
-    for store in stores.values():
-        check_same(store.senones_hash, inventory.hash, f"the labels of {store.path}", str(args.inventory))
-    train_store, dev_store = stores["train"], stores.get("dev")
-    if dev_store is not None:
-        difference = config_difference(train_store.feature_config, dev_store.feature_config)
-        if difference:
-            raise UserError(f"{train_store.path} and {dev_store.path} differ in features ({difference}); compute both alike")
-        ours, theirs = train_store.normalisation, dev_store.normalisation
-        if ours.kind != theirs.kind or ours.variance != theirs.variance or (ours.kind == "corpus" and ours.hash != theirs.hash):
-            raise UserError(
-                f"{train_store.path} and {dev_store.path} are normalised differently ({ours.kind}, {theirs.kind}, or other"
-                " statistics); write dev with the normalisation of train"
-            )
-        shared = sorted({name for name in train_store.speakers if name} & {name for name in dev_store.speakers if name})
-        if shared and not args.allow_shared_speakers:
-            raise UserError(
-                f"{len(shared)} speakers are in both {train_store.path} and {dev_store.path} ({', '.join(shared[:5])}): dev"
-                " would choose the epoch on voices that it has seen. Next: whole speakers in one of them, or"
-                " --allow-shared-speakers"
-            )
-    labelled = train_store.labelled_frames()
-    options: dict[str, Any] = {} if len(labelled) == train_store.num_frames else {"frames": labelled}
-    train = FrameExamples(
-        train_store, inventory.num_senones, config.window, device, spec_augment=config.spec_augment, **options
+    task = open_senone_task(
+        *(config, args.train, args.dev, args.inventory, args.priors),
+        allow_shared_speakers=args.allow_shared_speakers,
+        share=args.share,
     )
-    dev = FrameExamples(dev_store, inventory.num_senones, config.window, device) if dev_store is not None else None
-    parts = BundleParts(args.inventory, args.priors, train_store.feature_config, config.window, train_store.normalisation)
     return train_model(
-        *(config, train, dev, args.output / f"seed{seed}"),
-        description=parts.describe(),
-        companions=parts.write,
+        *(config, task.train, task.dev, args.output / f"seed{seed}"),
+        description=task.parts.describe(),
+        companions=task.parts.write,
         initial_model=args.initial_model,
     )
 
@@ -147,6 +120,7 @@ def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, 
 
     threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
     command = [sys.executable, "-m", "asr_distill.cli.main", "train", "--json", "--threads", str(threads)]
+    command += ["--share", str(args.share)]
     for name in ("config", "train", "dev", "inventory", "priors", "output", "initial_model", "device"):
         if getattr(args, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
