@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asr_distill.cli.runs import in_processes, parse_seeds, table_of_runs, threads_of_each
+
 EXAMPLE = (
     "asr-distill train --config recipes/conf/cpu.yaml --train frames/train --dev frames/dev --inventory senones/senones.json"
     " --priors senones/priors.json --output models/baseline --seeds 0-3"
@@ -57,36 +59,8 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
     rows = _in_processes(args, seeds) if min(args.jobs, len(seeds)) > 1 else [_train(args, settings, seed) for seed in seeds]
-    emit(args, {"output": str(args.output), "models": rows}, _table(rows, args.output))
+    emit(args, {"output": str(args.output), "models": rows}, table_of_runs(rows, args.output))
     return 0
-
-
-def _table(rows: list[dict[str, Any]], output: Path) -> str:
-    """Per seed: epochs trained and kept, frame accuracies in per cent, dev cross-entropy in nats, seconds."""
-
-    def cell(value: float | None, pattern: str) -> str:
-        return "-" if value is None else format(value, pattern)
-
-    heads = ("seed", "epochs", "kept", "train acc", "dev acc", "dev loss", "seconds")
-    names = ("seed", "epochs", "kept_epoch", "train_accuracy", "dev_accuracy", "dev_loss", "seconds")
-    patterns = ("d", "d", "d", ".2f", ".2f", ".4f", ".1f")
-    lines = ["  ".join(f"{head:>9}" for head in heads)]
-    for row in rows:
-        lines.append("  ".join(f"{cell(row[name], pattern):>9}" for name, pattern in zip(names, patterns, strict=True)))
-    return "\n".join([*lines, f"{rows[0]['parameters']:,} parameters each; bundles in {output}"])
-
-
-def parse_seeds(text: str) -> list[int]:
-    """``0``, ``0-3``, ``0,2,5-7`` to numbers in order, without repeats."""
-    from asr_distill.base import UserError
-
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise UserError(f"--seeds {text}: expected whole numbers and ranges, such as 0 or 0-9 or 0,3,5-7")
-        seeds += range(int(first), int(last if dash else first) + 1)
-    return list(dict.fromkeys(seeds))
 
 
 def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str, Any]:
@@ -110,30 +84,10 @@ def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str
 
 def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, Any]]:
     """Each seed in a process of its own, ``args.jobs`` at a time; raises `UserError` naming the seeds that failed."""
-    import json
-    import os
-    import subprocess
-    import sys
-    from concurrent.futures import ThreadPoolExecutor
-
-    from asr_distill.base import UserError
-
-    threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
-    command = [sys.executable, "-m", "asr_distill.cli.main", "train", "--json", "--threads", str(threads)]
-    command += ["--share", str(args.share)]
+    command = ["train", "--threads", str(threads_of_each(args.threads, args.jobs)), "--share", str(args.share)]
     for name in ("config", "train", "dev", "inventory", "priors", "output", "initial_model", "device"):
         if getattr(args, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     command += [word for setting in args.set for word in ("--set", setting)] + (["--quiet"] if args.quiet else [])
     command += ["--allow-shared-speakers"] if args.allow_shared_speakers else []
-
-    def work(seed: int) -> dict[str, Any] | None:
-        done = subprocess.run([*command, "--seeds", str(seed)], stdout=subprocess.PIPE, text=True, check=False)
-        return json.loads(done.stdout)["models"][0] if done.returncode == 0 else None
-
-    with ThreadPoolExecutor(min(args.jobs, len(seeds))) as pool:
-        rows = list(pool.map(work, seeds))
-    failed = [str(seed) for seed, row in zip(seeds, rows, strict=True) if row is None]
-    if failed:
-        raise UserError(f"training failed for seeds {', '.join(failed)}: see the messages above; the others are complete")
-    return [row for row in rows if row is not None]
+    return in_processes([(f"seed {seed}", [*command, "--seeds", str(seed)]) for seed in seeds], args.jobs)

@@ -1,0 +1,67 @@
+"""Many training runs by one command: lists of seeds, runs in processes of their own, and the table of what they reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``0``, ``0-3``, ``0,2,5-7`` to numbers in order, without repeats."""
+    from asr_distill.base import UserError
+
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise UserError(f"--seeds {text}: expected whole numbers and ranges, such as 0 or 0-9 or 0,3,5-7")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:
+    """Per seed: epochs trained and kept, frame accuracies in per cent, dev cross-entropy in nats, seconds."""
+
+    def cell(value: float | None, pattern: str) -> str:
+        return "-" if value is None else format(value, pattern)
+
+    heads = ("seed", "epochs", "kept", "train acc", "dev acc", "dev loss", "seconds")
+    names = ("seed", "epochs", "kept_epoch", "train_accuracy", "dev_accuracy", "dev_loss", "seconds")
+    patterns = ("d", "d", "d", ".2f", ".2f", ".4f", ".1f")
+    lines = ["  ".join(f"{head:>9}" for head in heads)]
+    for row in rows:
+        lines.append("  ".join(f"{cell(row[name], pattern):>9}" for name, pattern in zip(names, patterns, strict=True)))
+    return "\n".join([*lines, f"{rows[0]['parameters']:,} parameters each; bundles in {output}"])
+
+
+def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> list[dict[str, Any]]:
+    """Runs `asr-distill` commands, ``(name, arguments)`` each, ``jobs`` at a time; the first model of each one's JSON.
+
+    Raises `UserError` naming those that failed; the others are complete by then.
+    """
+    import json
+    import subprocess
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+
+    from asr_distill.base import UserError
+
+    def work(item: tuple[str, Sequence[str]]) -> dict[str, Any] | None:
+        command = [sys.executable, "-m", "asr_distill.cli.main", *item[1], "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        return json.loads(done.stdout)["models"][0] if done.returncode == 0 else None
+
+    with ThreadPoolExecutor(min(jobs, len(commands))) as pool:
+        rows = list(pool.map(work, commands))
+    failed = [name for (name, _), row in zip(commands, rows, strict=True) if row is None]
+    if failed:
+        raise UserError(f"training failed for {', '.join(failed)}: see the messages above; the others are complete")
+    return [row for row in rows if row is not None]
+
+
+def threads_of_each(threads: int | None, jobs: int) -> int:
+    """What was asked for, else the processors shared out among the jobs."""
+    import os
+
+    return threads or max(1, (os.cpu_count() or 1) // jobs)
