@@ -1,0 +1,115 @@
+"""Networks for images: the paper's fully connected ones and a small convolutional classifier."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+from asr_distill.models import SenoneDnn, register_network
+from asr_distill.models.dropout import ByteDropout
+
+
+@dataclass(frozen=True)
+class MlpConfig:
+    """``layers`` hidden layers of ``width`` rectified linear units: `SenoneDnn` over pixels, with MNIST's sizes as defaults.
+
+    num_senones: classes. input_dim: pixels. dropout, input_dropout: of hidden units and of pixels.
+    """
+
+    num_senones: int
+    input_dim: int
+    layers: int = 2
+    width: int = 1200
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+
+
+@register_network("mlp", MlpConfig)
+def _build_mlp(config: MlpConfig, generator: torch.Generator | None) -> nn.Module:
+    return SenoneDnn(**vars(config), generator=generator)
+
+
+@dataclass(frozen=True)
+class ImageCnnConfig:
+    """What an `ImageCnn` is made of.
+
+    num_senones: classes. input_dim: pixels, of a square image unless ``height`` says how many rows they make.
+    channels: of each 3 x 3 convolution, which a 2 x 2 maximum follows. hidden: units of the layer before the output.
+    batch_norm: normalise each channel over the batch. dropout: of the hidden units.
+    """
+
+    num_senones: int
+    input_dim: int
+    channels: tuple[int, ...] = (32, 64, 128)
+    hidden: int = 256
+    batch_norm: bool = False
+    dropout: float = 0.0
+    height: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("num_senones", self.num_senones),
+            ("hidden", self.hidden),
+            *(("channels", c) for c in self.channels),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, expected 0 <= probability < 1")
+        height, width = self.size
+        if height * width != self.input_dim:
+            raise ValueError(f"input_dim is {self.input_dim}, expected a square, or a multiple of height")
+        if not self.channels or min(height, width) >> len(self.channels) < 1:
+            raise ValueError(f"channels is {list(self.channels)}, expected one to as many as {height} x {width} can be halved")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the images."""
+        height = self.height or math.isqrt(self.input_dim)
+        return height, self.input_dim // height
+
+
+class ImageCnn(nn.Module):
+    """Convolutions with rectified linear units and maxima, one hidden layer, a linear layer of classes.
+
+    Maps ``(N, input_dim)`` float pixels to ``(N, num_senones)`` logits. Weights as those of `SenoneDnn`: He et al. (2015),
+    drawn from ``generator``; biases 0.
+    """
+
+    def __init__(self, config: ImageCnnConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        height, width = config.size
+        blocks: list[nn.Module] = []
+        for inputs, outputs in zip((1, *config.channels), config.channels, strict=False):
+            blocks.append(skip_init(nn.Conv2d, inputs, outputs, 3, padding=1))
+            blocks += [nn.BatchNorm2d(outputs)] if config.batch_norm else []
+            blocks += [nn.ReLU(), nn.MaxPool2d(2)]
+        self.convolutions = nn.Sequential(*blocks)
+        pixels = (height >> len(config.channels)) * (width >> len(config.channels))
+        self.hidden = skip_init(nn.Linear, pixels * config.channels[-1], config.hidden)
+        self.dropout = ByteDropout(config.dropout)
+        self.output = skip_init(nn.Linear, config.hidden, config.num_senones)
+        self._initialise(generator)
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                gain = 1.0 if module is self.output else 2.0
+                module.weight.normal_(0.0, math.sqrt(gain / module.weight[0].numel()), generator=generator)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer here has one
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """``(N, input_dim)`` pixels to ``(N, num_senones)`` logits."""
+        maps = self.convolutions(inputs.view(len(inputs), 1, *self.config.size))
+        return self.output(self.dropout(torch.relu(self.hidden(maps.flatten(1)))))
+
+
+@register_network("image_cnn", ImageCnnConfig)
+def _build_cnn(config: ImageCnnConfig, generator: torch.Generator | None) -> nn.Module:
+    return ImageCnn(config, generator)
