@@ -1,0 +1,138 @@
+"""The mean of several models, in log space, and the temperature that is put on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+MODES = ("arithmetic", "geometric", "weighted", "best")
+
+_TOLERANCE = 0.1
+"""Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by 0.03, logits by far more."""
+
+
+def combine_posteriors(
+    log_probs: torch.Tensor | Sequence[torch.Tensor],
+    mode: str = "arithmetic",
+    weights: torch.Tensor | Sequence[float] | None = None,
+) -> torch.Tensor:
+    r"""The log-posteriors of an ensemble from those of its M members, ``(M, ..., C)`` to normalised ``(..., C)``.
+
+    ============== =====================================================================
+    ``arithmetic`` :math:`\log \frac1M \sum_m p_m`, the mean of the probabilities
+    ``geometric``  :math:`\frac1M \sum_m \log p_m`, normalised: the mean of the logits
+    ``weighted``   :math:`\log \sum_m w_m p_m`, weights scaled to sum to 1
+    ``best``       the member with the largest weight (the first of equals), alone
+    ============== =====================================================================
+
+    log_probs: natural logarithms at temperature 1, of any floating dtype and device, -inf allowed; or a sequence of M tensors
+    ``(..., C)``, which saves their stack. Logits are refused where the mode needs probabilities. weights: M finite numbers >= 0 with
+    a positive sum; for ``weighted`` and ``best`` (there, for example, the members' accuracies on dev) and for no other mode.
+
+    Returns float32 (float64 for float64), each row's probabilities summing to 1. A class that one member excludes is excluded
+    from a geometric mean, and stays in an arithmetic one. Raises ValueError for an unknown mode, missing, superfluous or
+    unusable weights, members of different shapes, log_probs that do not sum to 1, and frames in which a
+    geometric mean leaves no class at all.
+
+    >>> import torch
+    >>> members = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log()
+    >>> combine_posteriors(members).exp()
+    tensor([0.7000, 0.3000])
+    >>> combine_posteriors(members, "geometric").exp()
+    tensor([0.7500, 0.2500])
+    """
+    members = list(log_probs)
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is unknown; the modes are {', '.join(MODES)}")
+    _check_members(members)
+    numbers = _member_weights(mode, weights, len(members))
+    dtype = torch.float64 if members[0].dtype == torch.float64 else torch.float32
+    # a member of weight 0 is left out, so that nothing in it, NaN neither, can matter
+    used = [(member.to(dtype), weight) for member, weight in zip(members, numbers, strict=True) if weight > 0]
+    if mode == "geometric":
+        combined = used[0][0] * used[0][1]
+        for member, weight in used[1:]:
+            combined = combined.add_(member, alpha=weight)
+    elif len(used) == 1:
+        combined = used[0][0]
+    else:
+        combined = _log_of_mean(used)
+    log_sums = combined.logsumexp(dim=-1, keepdim=True)
+    if mode == "geometric":
+        if bool((log_sums == -torch.inf).any()):
+            raise ValueError(
+                "in some frame no class has a probability above 0 in every member: no geometric mean; take the arithmetic"
+            )
+    elif bool((log_sums.abs() > _TOLERANCE).any()):
+        worst = float(log_sums.flatten()[log_sums.abs().argmax()])
+        raise ValueError(
+            f"log_probs is no log-posterior: exp of a row sums to {math.exp(min(worst, 700.0)):.4g}, not to 1. Pass logits through log_softmax first"
+        )
+    return combined - log_sums
+
+
+def soften(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
+    r"""Posteriors at a temperature: :math:`\log \mathrm{softmax}(\log p / T)` over the last dimension.
+
+    log_probs: ``(..., C)`` logits or log-probabilities (a constant per row makes no difference), -inf allowed. Returns the same
+    shape in float32 (float64 for float64); differentiable. Raises ValueError unless temperature is finite and above 0.
+
+    >>> import torch
+    >>> soften(torch.tensor([0.8, 0.2]).log(), 2.0).exp()
+    tensor([0.6667, 0.3333])
+    """
+    check_temperature(temperature)
+    scores = log_probs.to(torch.float64 if log_probs.dtype == torch.float64 else torch.float32)
+    return torch.log_softmax(scores / temperature, dim=-1)
+
+
+def check_temperature(temperature: float) -> float:
+    """The temperature as a float; ValueError unless it is finite and above 0."""
+    value = float(temperature)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"temperature must be finite and above 0, found {temperature!r}")
+    return value
+
+
+def _log_of_mean(used: list[tuple[torch.Tensor, float]]) -> torch.Tensor:
+    """log of sum of weight * exp(member), relative to each class's largest member: no (M, ..., C) temporary."""
+    largest = used[0][0]
+    for member, _ in used[1:]:
+        largest = torch.maximum(largest, member)
+    shift = largest.masked_fill(largest == -torch.inf, 0.0)
+    total = torch.zeros_like(shift)
+    for member, weight in used:
+        total.add_((member - shift).exp_(), alpha=weight)
+    return total.log_().add_(shift)
+
+
+def _check_members(members: list[torch.Tensor]) -> None:
+    if not members:
+        raise ValueError("log_probs has no member; expected (M, ..., C) with M of at least 1")
+    for position, member in enumerate(members):
+        if member.ndim < 1 or member.shape != members[0].shape:
+            raise ValueError(
+                f"member {position} has shape {tuple(member.shape)}, member 0 {tuple(members[0].shape)}; expected one (..., C) for all"
+            )
+        if not member.is_floating_point():
+            raise ValueError(f"member {position} is {member.dtype}; expected floating-point log-probabilities")
+
+
+def _member_weights(mode: str, weights: torch.Tensor | Sequence[float] | None, size: int) -> list[float]:
+    """M numbers that sum to 1."""
+    if mode in ("arithmetic", "geometric"):
+        if weights is not None:
+            raise ValueError(f"mode {mode!r} takes no weights; 'weighted' is the arithmetic mean with weights")
+        return [1.0 / size] * size
+    if weights is None:
+        raise ValueError(f"mode {mode!r} needs weights, one per member ({size})")
+    numbers = [float(weight) for weight in weights]
+    total = sum(numbers)
+    if len(numbers) != size or not all(math.isfinite(number) and number >= 0 for number in numbers) or not 0 < total < math.inf:
+        raise ValueError(f"weights must be {size} finite numbers >= 0 with a positive sum, found {numbers}")
+    if mode == "best":
+        best = numbers.index(max(numbers))
+        return [float(position == best) for position in range(size)]
+    return [number / total for number in numbers]

@@ -1,0 +1,187 @@
+"""Soft targets given by a few classes and the rest's mass, and their loss without an (N, C) target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from asr_distill.distillation.combine import check_temperature
+from asr_distill.distillation.frame_losses import computing_dtype, frame_losses
+from asr_distill.distillation.loss import check_common
+from asr_distill.distillation.variants import soft_and_hard
+
+_NOTHING_LEFT = 1e-10
+"""A shape with no more than this outside a frame's ids has nothing outside: what is found is rounding."""
+
+
+@dataclass(frozen=True)
+class SparseTargets:
+    r"""Distributions over C classes for N frames: K classes each by name, the others by their mass and a common shape.
+
+    .. math:: q_i = \sum_{k: \mathrm{id}_k = i} e^{\ell_k} \ \text{for the ids}, \qquad
+              q_i = e^{t} \frac{w_i}{\sum_{j \notin \mathrm{ids}} w_j} \ \text{for all others}
+
+    ids: ``(N, K)`` int64. log_probs: ``(N, K)`` float, :math:`\ell`, softened to the temperature. tail_log_mass: ``(N,)`` float, :math:`t`, the log of the
+    softened mass outside the ids; -inf for none. tail_shape: ``(C,)`` float, :math:`\log w`, common to all frames; -inf for a class without. temperature:
+    the one that all of it is softened to.
+
+    An id may occur twice in a row: its probabilities add up, so that a shorter row is filled with any of its ids at -inf. Where the
+    shape has nothing outside the ids (K = C, for example) the tail's mass is left out. Raises ValueError for shapes and dtypes that do not fit.
+    """
+
+    ids: torch.Tensor
+    log_probs: torch.Tensor
+    tail_log_mass: torch.Tensor
+    tail_shape: torch.Tensor
+    temperature: float
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.ids.ndim != 2 or self.ids.dtype != torch.int64:
+            raise ValueError(f"ids: expected int64 (N, K), found {self.ids.dtype} {tuple(self.ids.shape)}")
+        expected = {"log_probs": self.ids.shape, "tail_log_mass": self.ids.shape[:1]}
+        for name, shape in expected.items():
+            found = getattr(self, name)
+            if found.shape != shape or not found.is_floating_point():
+                raise ValueError(f"{name}: expected float {tuple(shape)}, found {found.dtype} {tuple(found.shape)}")
+        if self.tail_shape.ndim != 1 or not self.tail_shape.is_floating_point():
+            raise ValueError(f"tail_shape: expected float (C,), found {self.tail_shape.dtype} {tuple(self.tail_shape.shape)}")
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.tail_shape.shape[0]
+
+    def to(self, device: torch.device | str) -> SparseTargets:
+        """The same on another device."""
+        return replace(
+            self,
+            ids=self.ids.to(device),
+            log_probs=self.log_probs.to(device),
+            tail_log_mass=self.tail_log_mass.to(device),
+            tail_shape=self.tail_shape.to(device),
+        )
+
+    def dense(self, num_classes: int | None = None) -> torch.Tensor:
+        """``(N, C)`` float32 log-probabilities, float64 for float64; -inf for classes without. ValueError for another C."""
+        if num_classes not in (None, self.num_classes):
+            raise ValueError(f"dense({num_classes}): these targets have {self.num_classes} classes")
+        dtype = torch.float64 if self.log_probs.dtype == torch.float64 else torch.float32
+        block = SparseRows(self, dtype).block(slice(None), dtype)
+        result = block.tail.unsqueeze(1) * block.shape
+        result.scatter_(1, self.ids, 0.0).scatter_add_(1, self.ids, block.probs)
+        return result.log_()
+
+
+class SparseRows:
+    """`SparseTargets` as a target of `frame_losses`; what concerns the shape is computed once, not once a block."""
+
+    def __init__(self, targets: SparseTargets, dtype: torch.dtype) -> None:
+        shape = torch.softmax(targets.tail_shape.to(torch.float64), dim=0)
+        # an id that occurs twice leaves the shape once; in float64, for what is left may be little
+        ordered = targets.ids.sort(dim=1).values
+        first = torch.ones_like(ordered, dtype=torch.bool)
+        first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        outside = 1.0 - (shape[ordered] * first).sum(dim=1)
+        mass = torch.where(outside > _NOTHING_LEFT, targets.tail_log_mass.to(torch.float64).exp(), 0.0)
+        probs = targets.log_probs.to(dtype).exp()
+        self._ids = targets.ids
+        self._probs = probs
+        self._mass = probs.sum(dim=1) + mass.to(dtype)
+        self._tail = (mass / outside.clamp(min=_NOTHING_LEFT)).to(dtype)
+        self._shape = shape.to(dtype)
+
+    def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
+        """See `frame_losses.Target`; `dtype` is the one given before."""
+        return SparseBlock(self._ids[rows], self._probs[rows], self._mass[rows], self._tail[rows], self._shape)
+
+
+@dataclass(frozen=True)
+class SparseBlock:
+    """ids (B, K) and their probs (B, K); any other class c has ``tail`` (B,) times ``shape`` (C,); ``total`` (B,) is the sum."""
+
+    ids: torch.Tensor
+    probs: torch.Tensor
+    total: torch.Tensor
+    tail: torch.Tensor
+    shape: torch.Tensor
+
+    def mass(self) -> torch.Tensor:
+        """The named probabilities and the tail's."""
+        return self.total
+
+    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """One gather and one weighted sum; log_probs is changed in between and given back as it was."""
+        named = log_probs.gather(1, self.ids)
+        head = (self.probs * named).masked_fill_(self.probs == 0, 0.0).sum(dim=1)  # 0 log 0 = 0
+        log_probs.scatter_(1, self.ids, 0.0)
+        products = log_probs * self.shape
+        rest = products.sum(dim=1)
+        if rest.is_cuda or bool(rest.isnan().any()):
+            rest = products.masked_fill_(self.shape == 0, 0.0).sum(dim=1)
+        log_probs.scatter_(1, self.ids, named)
+        return -(head + torch.where(self.tail > 0, self.tail * rest, 0.0))
+
+    def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
+        """The ids' entries are put back before their own share is taken: a difference of large shares would be rounded."""
+        named = gradient.gather(1, self.ids)
+        gradient.addcmul_(scale * self.tail.unsqueeze(1), self.shape.unsqueeze(0), value=-1.0)
+        gradient.scatter_(1, self.ids, named).scatter_add_(1, self.ids, -scale * self.probs)
+
+
+def sparse_distillation_loss(
+    student_logits: torch.Tensor,
+    targets: SparseTargets,
+    labels: torch.Tensor | None = None,
+    *,
+    temperature: float,
+    soft_weight: float,
+    hard_weight: float,
+    variant: str = "paper",
+    reduction: str = "mean",
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`soft_target_loss` for sparse targets: the value and gradient of ``targets.dense()``, to rounding, without making it.
+
+    student_logits: ``(N, C)``. temperature: that of ``targets``; it is asked for, so that a store opened at another one is seen.
+    variant: ``paper``, ``convex`` or ``student_at_one``; the others ask for every class's target: use ``targets.dense()``
+    and `soft_target_loss`. Everything else as in `distillation_loss`.
+
+    In float32 the loss agrees with the dense path's to 1e-5 of itself and each gradient entry to 1e-6 times the frame's weight and T.
+    Raises ValueError as `distillation_loss` does, and for targets of another N, C or temperature.
+
+    >>> import torch
+    >>> targets = SparseTargets(
+    ...     ids=torch.tensor([[2, 0]]), log_probs=torch.tensor([[0.5, 0.2]]).log(), tail_log_mass=torch.tensor([0.3]).log(),
+    ...     tail_shape=torch.tensor([0.4, 0.2, 0.3, 0.1]).log(), temperature=2.0,
+    ... )
+    >>> targets.dense().exp()
+    tensor([[0.2000, 0.2000, 0.5000, 0.1000]])
+    >>> student = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
+    >>> round(sparse_distillation_loss(student, targets, temperature=2.0, soft_weight=1.0, hard_weight=0.0).item(), 4)
+    6.1494
+    """
+    check_common(student_logits, labels, mask, soft_weight, hard_weight, variant, reduction)
+    if variant in ("corrected", "logits"):
+        raise ValueError(f"variant {variant!r} needs a target for every class: soft_target_loss with targets.dense()")
+    if student_logits.shape != (len(targets), targets.num_classes):
+        raise ValueError(
+            f"student_logits has shape {tuple(student_logits.shape)}, the targets are for"
+            f" {len(targets)} frames of {targets.num_classes} classes"
+        )
+    temperature = check_temperature(temperature)
+    if abs(temperature - targets.temperature) > 1e-6 * temperature:
+        raise ValueError(f"temperature {temperature:g}, but the targets were softened to {targets.temperature:g}")
+    terms = soft_and_hard(
+        SparseRows(targets, computing_dtype(student_logits)),
+        None if labels is None else labels.to(torch.int64),
+        temperature=temperature,
+        soft_weight=soft_weight,
+        hard_weight=hard_weight,
+        variant=variant,
+    )
+    return frame_losses(student_logits, terms, reduction, mask)

@@ -1,0 +1,80 @@
+"""What a student is compared with, frame by frame: labels and dense soft targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class LabelTarget:
+    """One class per frame: ``labels`` (N,) int64; a frame labelled -100 has no target."""
+
+    labels: torch.Tensor
+
+    def block(self, rows: slice, dtype: torch.dtype) -> LabelBlock:
+        """See `frame_losses.Target`."""
+        labels = self.labels[rows]
+        known = labels != IGNORE_INDEX
+        return LabelBlock(torch.where(known, labels, 0).unsqueeze(1), known.to(dtype))
+
+
+@dataclass(frozen=True)
+class LabelBlock:
+    """``classes`` (B, 1) int64 and ``known`` (B,), 1 or 0."""
+
+    classes: torch.Tensor
+    known: torch.Tensor
+
+    def mass(self) -> torch.Tensor:
+        """1 where there is a label."""
+        return self.known
+
+    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Minus the log-probability of the label; 0 where there is none."""
+        return torch.where(self.known > 0, -log_probs.gather(1, self.classes).squeeze(1), 0.0).to(log_probs.dtype)
+
+    def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
+        """One entry per frame."""
+        gradient.scatter_add_(1, self.classes, -scale * self.known.unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class DenseTarget:
+    """A distribution per frame: ``scores`` (N, C), log-probabilities where ``temperature`` is None, else logits to soften."""
+
+    scores: torch.Tensor
+    temperature: float | None = None
+
+    def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
+        """See `frame_losses.Target`."""
+        scores = self.scores[rows].to(dtype)
+        if self.temperature is None:
+            return DenseBlock(scores.exp())
+        return DenseBlock(torch.softmax(scores if self.temperature == 1 else scores / self.temperature, dim=1))
+
+
+@dataclass(frozen=True)
+class DenseBlock:
+    """``probs`` (B, C)."""
+
+    probs: torch.Tensor
+
+    def mass(self) -> torch.Tensor:
+        """The rows' sums: not quite 1 for targets that were stored in 16 bits."""
+        return self.probs.sum(dim=1)
+
+    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """A class that the target excludes adds 0, also where the student gives it -inf."""
+        products = self.probs * log_probs
+        losses = products.sum(dim=1)
+        if losses.is_cuda or bool(losses.isnan().any()):
+            losses = products.masked_fill_(self.probs == 0, 0.0).sum(dim=1)
+        return -losses
+
+    def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
+        """The whole block."""
+        gradient.addcmul_(self.probs, scale, value=-1.0)
