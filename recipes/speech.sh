@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 recipe_dir=recipes/$recipe
 source recipes/stages.sh
+source recipes/distillation.sh
 
 # --- how the run goes
 stage=1
@@ -38,6 +39,23 @@ paper_config=recipes/conf/paper.yaml
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
+# --- distillation (stages 16 to 25)
+distillation=no            # yes: an ensemble, its soft targets, students and their controls
+ensemble_size=10
+target_options="--mode topk --top-k 16 --temperatures 1,2,5,10"  # of `asr-distill soft-targets`
+student_config=recipes/conf/student.yaml
+student_options=""         # of `asr-distill train` and `distill`, such as --set epochs=3: students and their controls have the same
+student_seeds=0-4
+student_width=512          # of student_config; ablations take the half and the quarter
+student_fast_rate=2.0e-3
+sweep=yes                  # temperatures and hard weights on one seed, chosen on dev; no: the two below
+temperature=2
+hard_weight=0.5
+sweep_temperatures=1,2,5,10
+sweep_hard_weights=0,0.5,1
+sweep_options=""           # such as --set epochs=1
+small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:epochs; "" for none
+ablations=no
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
 scale_grid=0.05,0.07,0.1,0.14,0.2,0.28
@@ -207,7 +225,8 @@ decode_network() {
   local seed model
   for seed in $2; do
     model=$exp/models/$1/seed$seed
-    distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --output "$model/accuracy.json" --autocast auto
+    distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --autocast auto \
+      --output "$exp/accuracy/$1/seed$seed.json"
     decode_system "$1" "$model" senones "$exp/senones/labels" "$exp/decode/$1_{lm}/seed$seed" "$3"
   done
 }
@@ -254,7 +273,7 @@ report() {
   local options=(--html "$exp/report.html" --plots "$exp/plots" --run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table)
   [ "$publish" = no ] || options+=(--publish "$recipe_dir")
   [ "$conf" = recipe ] || [ "$publish" = no ] || options+=(--merge)
-  [ "$paper$wide$triphone" = yesyesyes ] || options+=(--allow-missing)
+  [ "$paper$wide$triphone$distillation$ablations" = yesyesyesyesyes ] || options+=(--allow-missing)
   distill report "${options[@]}"
 }
 
@@ -275,4 +294,20 @@ if [ "$paper" = yes ]; then
   run_stage 14 train-paper "senones/" "models/paper/" train_paper
   run_stage 15 decode-paper "graph/, models/paper/" "decode/paper_*" decode_paper
 fi
-run_stage 16 report "decode/, models/" "results.json, RESULTS.md" report
+if [ "$distillation" = yes ]; then
+  run_stage 16 ensemble "senones/" "models/baseline/, models/ensemble/, ensemble/" train_ensemble
+  run_stage 17 decode-ensemble "graph/, models/" "decode/, accuracy/" decode_ensemble
+  run_stage 18 soft-targets "models/ensemble/" "targets/" write_soft_targets
+  run_stage 19 sweep "targets/" "models/sweep/" sweep_students
+  run_stage 20 students "targets/" "models/distilled/, models/control/" train_students
+  run_stage 21 decode-students "graph/, models/" "decode/, accuracy/" decode_students
+  if [ -n "$small_data" ]; then
+    run_stage 22 small-data "targets/" "models/hard_*, models/soft_*" train_small_data
+    run_stage 23 decode-small-data "graph/, models/" "decode/, accuracy/" decode_small_data
+  fi
+  if [ "$ablations" = yes ]; then
+    run_stage 24 ablations "targets/" "models/ab_*" train_ablations
+    run_stage 25 decode-ablations "graph/, models/" "decode/, accuracy/" decode_ablations
+  fi
+fi
+run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report

@@ -68,6 +68,8 @@ def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int]) -> Col
         "values": {key: mean_figure(run, figure, seeds) for key, figure in config.values.items()},
     }
     dev, dev_wer = _split_figures(run, config.dev, seeds, config.name)
+    if config.dev_wer is not None:
+        dev_wer = mean_figure(run, config.dev_wer, seeds)
     train, _ = _split_figures(run, config.train, seeds, config.name)
     entry |= {"frame_accuracy": {"train": train, "dev": dev}, "wer": {"dev": dev_wer}}
     return Collected(

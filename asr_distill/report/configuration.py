@@ -14,6 +14,7 @@ class SystemConfig:
     """One row. ``decode`` and ``dev`` are decode directories, ``per`` a phone-loop decode of the same split as ``decode``.
 
     ``train`` is a decode directory (with frame counts) or ``FILE#key`` of a frame accuracy in per cent; ``dev`` likewise.
+    ``dev_wer`` is ``FILE#key`` of a word error rate in per cent, where ``dev`` is no decode directory.
     ``model`` is a model directory, for the count of parameters; an ensemble of ``models`` equal members counts it so often.
     """
 
@@ -23,6 +24,7 @@ class SystemConfig:
     lm: str | None = None
     seeds: tuple[int, ...] = (0,)
     dev: str | None = None
+    dev_wer: str | None = None
     train: str | None = None
     per: str | None = None
     model: str | None = None

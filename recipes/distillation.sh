@@ -1,0 +1,157 @@
+# The stages that make many networks into one: an ensemble, its soft targets, students, their controls. Sourced by recipes/speech.sh.
+
+ensemble_seeds() { seq 0 $((ensemble_size - 1)) | tr '\n' ' '; }
+
+train_seeds() {  # train_seeds CONFIG SYSTEM SEEDS [OPTIONS]: hard labels, as many networks at a time as there are threads
+  distill train --config "$1" --train "$exp/senones/frames/train" --dev "$exp/senones/frames/dev" \
+    --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" --output "$exp/models/$2" --seeds "$3" \
+    --jobs "$threads" --threads 1 "${@:4}"
+}
+
+distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's stored targets, unless an option names another teacher
+  local teacher=(--soft-targets "$exp/targets/ensemble")
+  case " ${*:3} " in *" --soft-targets "*|*" --teacher "*) teacher=() ;; esac
+  # shellcheck disable=SC2086  # the options are words
+  distill distill --config "$student_config" $student_options --train "$exp/senones/frames/train" \
+    --dev "$exp/senones/frames/dev" --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" \
+    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" --jobs "$threads" --threads 1 "${@:3}"
+}
+
+point() {  # the temperature and hard weight that students take
+  if [ -f "$exp/models/sweep/sweep.json" ]; then echo "--point $exp/models/sweep/sweep.json"
+  else echo "--temperature $temperature --hard-weight $hard_weight"; fi
+}
+
+combine_members() {  # combine_members NAME MODE: a folder that decodes, scores and teaches as one model
+  local members=() seed
+  for seed in $(ensemble_seeds); do members+=("$exp/models/baseline/seed$seed"); done
+  distill ensemble combine --members "${members[@]}" --mode "$2" --dev "$exp/senones/frames/dev" --output "$exp/models/$1/seed0"
+}
+
+soft_targets() {  # soft_targets TEACHER NAME [OPTIONS]
+  # shellcheck disable=SC2086
+  distill soft-targets --teacher "$exp/models/$1" --frames "$exp/senones/frames/train" --output "$exp/targets/$2" \
+    $target_options "${@:3}"
+}
+
+# measure_seeds SYSTEM "SEEDS" [TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The first seed
+# chooses its scales on dev and the others take them; with TUNED, all take those of that system's first seed.
+measure_seeds() {
+  local system=$1 seed first=${2%% *} tuned=${3:-$1} model
+  for seed in $2; do
+    model=$exp/models/$system/seed$seed
+    [ -f "$exp/accuracy/$system/seed$seed.json" ] ||
+      distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --autocast auto \
+        --output "$exp/accuracy/$system/seed$seed.json"
+    if [ "$tuned" = "$system" ] && [ "$seed" = "$first" ]; then
+      [ -f "$exp/decode/${system}_phones/seed$seed/test/decode.json" ] ||
+        decode_system "$system" "$model" senones "$exp/senones/labels" "$exp/decode/${system}_{lm}/seed$seed" "${engines%% *}"
+    elif [ "$tuned" = "$system" ]; then
+      search_test "$system" "$seed" "$tuned" "$first"
+    else
+      search_test "$system" "$seed" "$tuned" 0
+    fi
+  done
+}
+
+search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each LM, and phones, at scales that were chosen before
+  local name output phones
+  for name in $language_models phones; do
+    output=$exp/decode/${1}_$name/seed$2/test
+    [ ! -f "$output/decode.json" ] || continue
+    phones=()
+    [ "$name" != phones ] || phones=(--graph "$exp/graph/senones/phones" --alignments "$exp/align/alignments_test.jsonl.gz")
+    # shellcheck disable=SC2086
+    distill decode --model "$exp/models/$1/seed$2" --system "$1" --cuts "$exp/senones/labels/cuts_test.jsonl.gz" \
+      --engine "${engines%% *}" --scales-from "$exp/decode/${3}_$name/seed$4/dev/tuned.json" "${phones[@]}" \
+      --output "$output" $beam_options
+  done
+}
+
+train_ensemble() {
+  local members=() seed
+  for seed in $(ensemble_seeds); do members+=("$exp/models/baseline/seed$seed"); done
+  # shellcheck disable=SC2086
+  train_seeds "$config" baseline "0-$((ensemble_size - 1))" $train_options
+  combine_members ensemble arithmetic
+  combine_members geometric geometric
+  distill ensemble curve --members "${members[@]}" --frames "$exp"/senones/frames/{dev,test} --modes arithmetic geometric \
+    --output "$exp/ensemble/curve.json" --plot "$exp/ensemble/curve.png"
+}
+
+decode_ensemble() {
+  measure_seeds baseline "$(ensemble_seeds)"
+  measure_seeds ensemble 0
+  measure_seeds geometric 0 ensemble
+}
+
+write_soft_targets() { soft_targets ensemble/seed0 ensemble; }
+
+sweep_students() {
+  # shellcheck disable=SC2086
+  [ "$sweep" = no ] || distil_seeds sweep 0 --temperature "$sweep_temperatures" --hard-weight "$sweep_hard_weights" $sweep_options
+}
+
+train_students() {  # the students, and networks that differ from them in nothing but their targets
+  # shellcheck disable=SC2046
+  distil_seeds distilled "$student_seeds" $(point)
+  # shellcheck disable=SC2086
+  train_seeds "$student_config" control "$student_seeds" $student_options
+}
+
+decode_students() {
+  measure_seeds distilled "$(seq_of "$student_seeds")"
+  measure_seeds control "$(seq_of "$student_seeds")" distilled
+}
+
+train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, soft targets without
+  local pair share name
+  for pair in $small_data; do
+    share=${pair%:*} name=$(share_name "${pair%:*}")
+    # shellcheck disable=SC2086
+    train_seeds "$config" "hard_$name" 0 $train_options --share "$share" --set "epochs=${pair#*:}" --set patience=10
+    # shellcheck disable=SC2046
+    distil_seeds "soft_$name" 0 $(point) --share "$share" --set "epochs=${pair#*:}" --set keep=last
+  done
+}
+
+decode_small_data() {
+  local pair kind
+  for pair in $small_data; do
+    for kind in hard soft; do measure_seeds "${kind}_$(share_name "${pair%:*}")" 0 distilled; done
+  done
+}
+
+share_name() { awk "BEGIN { printf \"%gpct\", 100 * $1 }"; }
+
+# One thing changed at a time, from the chosen point.
+train_ablations() {
+  local half=$((student_width / 2)) quarter=$((student_width / 4)) wide=$((student_width * 3 / 2))
+  soft_targets geometric/seed0 geometric
+  soft_targets distilled/seed0 generation2
+  # shellcheck disable=SC2046
+  {
+    distil_seeds ab_geometric 0 $(point) --soft-targets "$exp/targets/geometric"
+    distil_seeds ab_generation2 0 $(point) --soft-targets "$exp/targets/generation2"
+    distil_seeds ab_half 0 $(point) --set "network.width=$half"
+    distil_seeds ab_quarter 0 $(point) --set "network.width=$quarter"
+    distil_seeds ab_deeper 0 $(point) --set "network.layers=6"
+    distil_seeds ab_wider 0 $(point) --set "network.width=$wide"
+    distil_seeds ab_fast 0 $(point) --set "learning_rate=$student_fast_rate"
+    distil_seeds ab_dropout 0 $(point) --set "network.dropout=0.2"
+    distil_seeds ab_warm 0 $(point) --initial-model "$exp/models/baseline/seed0"
+    distil_seeds ab_soft_only_t1 0 --temperature 1 --hard-weight 0
+    distil_seeds ab_soft_only_t2 0 --temperature 2 --hard-weight 0
+    distil_seeds ab_convex 0 --loss convex --temperature 2 --soft-weight 0.5 --hard-weight 0.5
+    distil_seeds ab_student_at_one 0 --loss student_at_one --temperature 2 --hard-weight 0.5
+    distil_seeds ab_corrected 0 --loss corrected --temperature 2 --hard-weight 0
+    distil_seeds ab_on_the_fly 0 $(point) --teacher "$exp/models/ensemble/seed0"
+    distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
+    distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
+  }
+}
+
+decode_ablations() {
+  local folder
+  for folder in "$exp"/models/ab_*; do measure_seeds "$(basename "$folder")" 0 distilled; done
+}
