@@ -1,0 +1,122 @@
+"""The files of a soft-target store: names, and what makes a shard whole.
+
+meta.json                  the settings; when the store is finished also its shards with their checksums
+tail_shape.npy             (temperatures, C) float32, mode topk only, when finished
+shard-00000.npy            (frames, bytes_per_frame) uint8, the records of whole cuts
+shard-00000.json           ids and boundaries of its cuts, size and SHA-256; written last: without it there is no shard
+shard-00000.tail-sums.npy  what tail_shape.npy is made of, until then
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import read_magic
+
+from asr_distill.base import UserError, from_mapping, hash_of_file, hash_of_object, read_json, write_json
+
+KIND = "asr_distill soft-target store"
+SHARD_KIND = "asr_distill soft-target shard"
+SCHEMA = 1
+META = "meta.json"
+TAIL_SHAPE = "tail_shape.npy"
+AGAIN = "write the store again with `asr-distill soft-targets`"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """``shard-NNNNN.json``: offsets (cuts + 1) in frames within the shard; settings_hash: of the store that it belongs to."""
+
+    kind: str
+    schema: int
+    settings_hash: str
+    index: int
+    cut_ids: list[str]
+    offsets: list[int]
+    bytes: int
+    sha256: str
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all its cuts."""
+        return self.offsets[-1]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over its ids, boundaries and the checksum of its records."""
+        return hash_of_object(asdict(self))
+
+    def save(self, folder: Path) -> None:
+        """Writes the JSON."""
+        write_json(shard_path(folder, self.index, ".json"), asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path, index: int, settings_hash: str) -> Shard:
+        """Reads the JSON and looks at the size of the records. Raises `UserError` naming a file that is not of this store."""
+        path = shard_path(folder, index, ".json")
+        values = read_json(path) if path.is_file() else None
+        if values is None:
+            raise UserError(f"{path} is missing: the store is damaged; {AGAIN}")
+        if not isinstance(values, dict) or values.get("kind") != SHARD_KIND or values.get("schema") != SCHEMA:
+            raise UserError(f"{path} does not describe a shard of version {SCHEMA}; {AGAIN}")
+        shard = from_mapping(cls, values, str(path))
+        if shard.settings_hash != settings_hash or shard.index != index:
+            raise UserError(
+                f"{path} belongs to another store (settings {shard.settings_hash}, shard {shard.index}), expected"
+                f" {settings_hash}, shard {index}; {AGAIN}"
+            )
+        offsets = np.asarray(shard.offsets)
+        if len(offsets) != len(shard.cut_ids) + 1 or offsets[0] != 0 or (np.diff(offsets) <= 0).any():
+            raise UserError(f"{path}: the boundaries of its cuts are out of order; {AGAIN}")
+        records = shard_path(folder, index)
+        found = records.stat().st_size if records.is_file() else None
+        if found != shard.bytes:
+            state = "is missing" if found is None else f"has {found} bytes instead of {shard.bytes}"
+            raise UserError(f"{records} {state}: the shard is damaged; {AGAIN}")
+        return shard
+
+    def verify(self, folder: Path) -> bool:
+        """Whether every byte of the records is what was written."""
+        return hash_of_file(shard_path(folder, self.index)) == self.sha256
+
+    def records(self, folder: Path, bytes_per_frame: int) -> np.ndarray:
+        """``(frames, bytes_per_frame)`` uint8, memory-mapped. Raises `UserError` where the file holds something else."""
+        path = shard_path(folder, self.index)
+        return map_array(path, (self.num_frames, bytes_per_frame), "uint8")
+
+
+def shard_path(folder: Path, index: int, suffix: str = ".npy") -> Path:
+    """The records of a shard, or a file beside them."""
+    return folder / f"shard-{index:05d}{suffix}"
+
+
+def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """A memory-mapped array. Raises `UserError` naming the file where it is not of this shape and dtype."""
+    try:
+        with open(path, "rb") as stream:
+            read_magic(stream)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be mapped ({error}); {AGAIN}") from None
+    if array.shape != shape or array.dtype != np.dtype(dtype):
+        raise UserError(f"{path} holds {array.dtype} {array.shape}, expected {dtype} {shape}; {AGAIN}")
+    return array
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
+    if not (path / META).is_file():
+        raise UserError(
+            f"{path} is not a soft-target store (it has no {META}); write one with `asr-distill soft-targets --output {path}`"
+        )
+    meta = read_json(path / META)
+    if not isinstance(meta, dict) or meta.get("kind") != KIND:
+        raise UserError(
+            f"{path / META} does not describe a soft-target store; give the folder that `asr-distill soft-targets` wrote"
+        )
+    if meta.get("schema") != SCHEMA:
+        raise UserError(f"{path} is a soft-target store of version {meta.get('schema')}, expected {SCHEMA}; write it again")
+    return meta
