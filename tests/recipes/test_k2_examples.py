@@ -1,0 +1,77 @@
+"""The examples of recipes/k2 on AN4 recordings and random weights: what they print is what `K2Decoder` finds."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr_distill.decoding import K2Decoder
+from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
+from asr_distill.graph import Graph, build_hclg
+from asr_distill.lang import Lang, Lexicon, build_g, write_g
+from asr_distill.models import build_network, save_network
+from asr_distill.senones import SenoneInventory, SenonePriors, monophone_tree, topology_of_lang
+from asr_distill.student import BundleParts, Student
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="k2 is not installed")
+EXAMPLES = Path(__file__).resolve().parents[2] / "recipes" / "k2"
+
+
+@pytest.fixture(scope="module")
+def graph(an4_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    folder = tmp_path_factory.mktemp("k2_examples")
+    lang = Lang.build(Lexicon.read(an4_dir / "etc" / "an4.dic"), folder / "lang")
+    write_g(build_g(an4_dir / "etc" / "an4.ug.lm", lang.words), folder / "G.fst")
+    topology = topology_of_lang(folder / "lang")
+    return build_hclg(folder / "lang", folder / "G.fst", SenoneInventory(topology, monophone_tree(topology)), folder / "graph")
+
+
+@pytest.fixture(scope="module")
+def bundle(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    count = graph.num_senones
+    SenonePriors.from_labels([np.arange(count, dtype=np.int32)], count, graph.senones_hash).save(folder / "counts.json")
+    parts = BundleParts(
+        graph.path / "senones.json", folder / "counts.json", Fbank40Config(), ContextWindow(), Normalisation("utterance")
+    )
+    network = {"name": "senone_dnn", "num_senones": count, "layers": 1, "width": 32, "input_dim": 1040}
+    built = build_network(network, torch.Generator().manual_seed(3))
+    (folder / "bundle").mkdir()
+    parts.write(folder / "bundle")
+    save_network(folder / "bundle", built, network, {"training": {}, **parts.describe(), "acoustic_scale": 0.2})
+    return folder / "bundle"
+
+
+def run(name: str, *words: object) -> list[str]:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def searched(graph: Graph, bundle: Path, recordings: list[Path]) -> list[str]:
+    student = Student.load(bundle)
+    scores = [student.log_likelihoods(soundfile.read(path, dtype="float32")[0]) * 0.2 for path in recordings]
+    padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True)
+    results = K2Decoder(graph).decode(padded, torch.tensor([len(row) for row in scores]))
+    return [" ".join(result.words) for result in results]
+
+
+def test_a_lattice_of_ones_own_with_nothing_but_student(an4_dir: Path, graph: Graph, bundle: Path) -> None:
+    recordings = sorted(an4_dir.glob("wav/an4test_clstk/fcaw/*.wav"))[:2]
+    printed = run("decode.py", bundle, graph.path, *recordings)
+    assert printed == [f"{path} {words}" for path, words in zip(recordings, searched(graph, bundle, recordings), strict=True)]
+    assert all(len(line.split()) > 1 for line in printed)
+
+
+def test_a_lattice_rescored(an4_dir: Path, graph: Graph, bundle: Path) -> None:
+    recordings = sorted(an4_dir.glob("wav/an4test_clstk/fcaw/*.wav"))[:1]
+    small = an4_dir / "etc" / "an4.ug.lm"
+    first_pass = searched(graph, bundle, recordings)
+    (same,) = run("rescore.py", bundle, graph.path, small, small, 1.0, *recordings)
+    assert same == f"{recordings[0]} {first_pass[0]} (first pass: {first_pass[0]})"
