@@ -23,13 +23,16 @@ SUBCOMMANDS = {
     "align": "flat-start GMM, forced alignment with any model, show and compare alignments",
     "tree": "grow the phonetic decision tree: senone inventory, labels and priors",
     "train": "train senone networks",
+    "soft-targets": "store what a teacher says about every frame, once, for any student",
+    "distill": "train a student on the soft targets of an ensemble, at one temperature or swept over several",
+    "ensemble": "combine bundles into one model, and measure what each further member adds",
     "accuracy": "frame accuracy and cross-entropy of a model on frame stores",
     "graph": "compose HCLG and convert it for k2",
     "decode": "search a test set: hypotheses, word times, real-time factor",
     "score": "word error rate, frame accuracy, confidence intervals",
     "compare": "paired comparison of two systems",
     "report": "results.json, RESULTS.md and plots of a finished run",
-    "bench": "ratios against named references: training, features, search",
+    "bench": "ratios against named references: training, features, soft targets, search",
 }
 
 

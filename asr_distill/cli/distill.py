@@ -1,0 +1,198 @@
+"""``asr-distill distill``: a student from an ensemble's soft targets, at one temperature or swept over several."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+from typing import Any
+
+from asr_distill.cli.runs import in_processes, parse_seeds, table_of_runs, threads_of_each
+
+EXAMPLE = (
+    "asr-distill distill --config recipes/conf/student.yaml --train frames/train --dev frames/dev --inventory"
+    " senones/senones.json --priors senones/priors.json --soft-targets targets/ensemble --temperature 2 --hard-weight 0.5"
+    " --output models/student --seeds 0-4\n"
+    "         asr-distill distill ... --temperature 1,2,5,10 --hard-weight 0,0.5,1 --output models/sweep"
+)
+SWEEP = "sweep.json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    add = parser.add_argument
+    add("--config", type=Path, metavar="YAML", help="training configuration of the student: network, epochs, ...")
+    add(*("--set", "-s"), action="append", default=[], metavar="KEY=VALUE", help="one option over the configuration")
+    add("--train", type=Path, required=True, metavar="STORE", help="frame store of the transfer set; labels may be absent")
+    add("--dev", type=Path, metavar="STORE", help="labelled frame store that decides the best epoch and the best of a sweep")
+    add("--inventory", type=Path, required=True, metavar="JSON", help="senones.json that student and teacher share")
+    add("--priors", type=Path, required=True, metavar="JSON", help="priors.json of the same senones")
+    teacher = parser.add_mutually_exclusive_group(required=True)
+    teacher.add_argument("--soft-targets", type=Path, metavar="STORE", help="what `asr-distill soft-targets` wrote")
+    teacher.add_argument("--teacher", type=Path, metavar="DIR", help="bundle or ensemble, asked about each perturbed input")
+    add(
+        *("--soften",),
+        choices=("ensemble", "members"),
+        default="ensemble",
+        help="with --teacher: soften what the members agree on, or each member (default: %(default)s)",
+    )
+    add("--temperature", "-T", default="1", metavar="T[,T]", help="several: a sweep (default: %(default)s)")
+    add("--soft-weight", type=float, default=1.0, metavar="W", help="of the soft term, times T^2 (default: %(default)s)")
+    add("--hard-weight", default="0.5", metavar="W[,W]", help="of the labels' term; several: a sweep (default: %(default)s)")
+    add(
+        "--loss",
+        choices=("paper", "convex", "student_at_one", "corrected", "logits"),
+        default="paper",
+        help="equation, see asr_distill.distillation.soft_target_loss (default: %(default)s)",
+    )
+    add("--point", type=Path, metavar="JSON", help="temperature and hard weight chosen by an earlier sweep: its sweep.json")
+    add("--share", type=float, default=1.0, metavar="S", help="of the transfer utterances, 0.03 for 3 %% (default: all)")
+    add("--output", type=Path, required=True, metavar="DIR", help="gets seed0/, seed1/, ...; in a sweep T2_h0.5/seed0/, ...")
+    add("--seeds", "--seed", default="0", metavar="LIST", help="such as 0 or 0-4 (default: %(default)s)")
+    add("--initial-model", type=Path, metavar="DIR", help="start from these weights instead of fresh ones")
+    add("--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common")
+    add("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
+    add("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
+    add("--jobs", type=int, default=1, metavar="N", help="students trained at a time, each in a process")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains every point and seed that is not trained yet; of a sweep it names the best by dev frame accuracy."""
+    from asr_distill.base import UserError, write_json
+    from asr_distill.cli.main import emit
+
+    temperatures, hard_weights = _grid(args)
+    seeds = parse_seeds(args.seeds)
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: expected 1 or more")
+    sweep = len(temperatures) * len(hard_weights) > 1
+    if sweep and args.dev is None:
+        raise UserError("a sweep is decided by dev frame accuracy; next: --dev STORE")
+    points = [
+        (temperature, hard_weight, seed, args.output / f"T{temperature:g}_h{hard_weight:g}" if sweep else args.output)
+        for temperature, hard_weight in itertools.product(temperatures, hard_weights)
+        for seed in seeds
+    ]
+    if min(args.jobs, len(points)) > 1:
+        threads = threads_of_each(args.threads, args.jobs)
+        rows = in_processes(
+            [(f"T {t:g}, weight {h:g}, seed {s}", _command(args, t, h, s, out, threads)) for t, h, s, out in points], args.jobs
+        )
+    else:
+        rows = [_distill(args, *point) for point in points]
+    result: dict[str, Any] = {"output": str(args.output), "models": rows}
+    text = table_of_runs(rows, args.output)
+    if sweep:
+        result["sweep"] = _choose(points, rows)
+        write_json(args.output / SWEEP, result["sweep"])
+        text = _sweep_table(result["sweep"])
+    emit(args, result, text)
+    return 0
+
+
+def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
+    from asr_distill.base import UserError, read_json
+
+    if args.point is not None:
+        chosen = read_json(args.point).get("chosen", {})
+        if not {"temperature", "hard_weight"} <= set(chosen):
+            raise UserError(
+                f"{args.point} names no chosen temperature and hard_weight; give the sweep.json of a finished sweep"
+            )
+        return [float(chosen["temperature"])], [float(chosen["hard_weight"])]
+    grids = []
+    for name, text, least in (("--temperature", args.temperature, "above 0"), ("--hard-weight", args.hard_weight, "0 or more")):
+        try:
+            values = [float(word) for word in text.split(",")]
+        except ValueError:
+            raise UserError(f"{name} {text!r}: expected numbers between commas, such as 1,2,5,10") from None
+        if any(value < 0 or (value == 0 and least == "above 0") for value in values):
+            raise UserError(f"{name} {text}: expected values {least}")
+        grids.append(list(dict.fromkeys(values)))
+    return grids[0], grids[1]
+
+
+def _distill(args: argparse.Namespace, temperature: float, hard_weight: float, seed: int, output: Path) -> dict[str, Any]:
+    """One student; returns at once where it is trained already."""
+    from asr_distill.student.senone_task import open_senone_task
+    from asr_distill.training import load_training_config, train_model
+    from asr_distill.training.distillation import Distillation
+
+    settings = [f"{name}={getattr(args, name)}" for name in ("threads", "device") if getattr(args, name) is not None]
+    config = load_training_config(args.config, [*args.set, *settings, f"seed={seed}"])
+    task = open_senone_task(
+        *(config, args.train, args.dev, args.inventory, args.priors),
+        allow_shared_speakers=args.allow_shared_speakers,
+        share=args.share,
+        unlabelled=True,
+    )
+    objective = Distillation(
+        _teacher(args, task, temperature, config),
+        soft_weight=args.soft_weight,
+        hard_weight=hard_weight,
+        variant=args.loss,
+    )
+    summary = train_model(
+        *(config, task.train, task.dev, output / f"seed{seed}", objective),
+        description=task.parts.describe(),
+        companions=task.parts.write,
+        initial_model=args.initial_model,
+    )
+    return {**summary, "temperature": temperature, "hard_weight": hard_weight}
+
+
+def _teacher(args: argparse.Namespace, task: Any, temperature: float, config: Any) -> Any:
+    from asr_distill.distillation import SoftTargetStore
+    from asr_distill.senones import check_same
+    from asr_distill.training.distillation import StoredTeacher
+    from asr_distill.training.precision import choose_device
+
+    device = choose_device(config.device)
+    if args.soft_targets is not None:
+        store = SoftTargetStore.open(args.soft_targets)
+        check_same(store.senones_hash, task.inventory.hash, f"the soft targets {args.soft_targets}", str(args.inventory))
+        return StoredTeacher(store, task.store, temperature, device)
+    from asr_distill.student.ensemble import load_model
+    from asr_distill.student.teachers import ModelTeacher
+
+    model = load_model(args.teacher, device=str(device), autocast=config.autocast)
+    model.check_senones(task.inventory.hash, str(args.inventory))
+    return ModelTeacher(model, temperature, args.soften)
+
+
+def _command(
+    args: argparse.Namespace, temperature: float, hard_weight: float, seed: int, output: Path, threads: int
+) -> list[str]:
+    """The command line of one student."""
+    command = ["distill", "--temperature", str(temperature), "--hard-weight", str(hard_weight), "--seeds", str(seed)]
+    command += ["--output", str(output), "--threads", str(threads), "--share", str(args.share)]
+    command += ["--soft-weight", str(args.soft_weight), "--loss", args.loss, "--soften", args.soften]
+    for name in ("config", "train", "dev", "inventory", "priors", "soft_targets", "teacher", "initial_model", "device"):
+        if getattr(args, name) is not None:
+            command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    command += [word for setting in args.set for word in ("--set", setting)] + (["--quiet"] if args.quiet else [])
+    return command + (["--allow-shared-speakers"] if args.allow_shared_speakers else [])
+
+
+def _choose(points: list[tuple[float, float, int, Path]], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Dev frame accuracy of each point, the mean over its seeds, and the best point."""
+    table: dict[tuple[float, float], dict[str, Any]] = {}
+    for (temperature, hard_weight, seed, output), row in zip(points, rows, strict=True):
+        entry = table.setdefault(
+            (temperature, hard_weight),
+            {"temperature": temperature, "hard_weight": hard_weight, "path": str(output), "seeds": [], "accuracies": []},
+        )
+        entry["seeds"].append(seed)
+        entry["accuracies"].append(row["dev_accuracy"])
+    for entry in table.values():
+        entry["dev_accuracy"] = sum(entry["accuracies"]) / len(entry["accuracies"])
+    best = max(table.values(), key=lambda entry: entry["dev_accuracy"])
+    return {"chosen": best, "points": list(table.values()), "criterion": "dev frame accuracy, mean over seeds"}
+
+
+def _sweep_table(sweep: dict[str, Any]) -> str:
+    lines = [f"{'T':>6} {'hard weight':>12} {'dev accuracy':>13}"]
+    for point in sweep["points"]:
+        mark = " <- best" if point is sweep["chosen"] else ""
+        lines.append(f"{point['temperature']:>6g} {point['hard_weight']:>12g} {point['dev_accuracy']:>12.2f} %{mark}")
+    return "\n".join(lines)

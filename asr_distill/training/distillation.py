@@ -1,0 +1,109 @@
+"""Training towards a teacher: the objective, and the teacher that is a store of soft targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+
+from asr_distill.data import FrameStore
+from asr_distill.distillation import SoftTargetStore, SparseTargets, soft_target_loss, sparse_distillation_loss
+from asr_distill.training.objectives import frame_counts
+
+
+class Teacher(Protocol):
+    """Says what the targets of a batch are, softened to ``temperature`` already."""
+
+    temperature: float
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | SparseTargets:
+        """Log-probabilities ``(N, C)`` float32, or the most probable classes of each frame and the rest's mass."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that decide the targets: the teacher's hash, how its members are combined."""
+        ...
+
+
+class Distillation:
+    """Soft and hard targets in one loss, equation by ``variant``; see `asr_distill.distillation.soft_target_loss`.
+
+    teacher: gives the soft targets of a batch. soft_weight, hard_weight: of the two terms (of the ``paper`` variant both are
+    explicit). Frames without a label have a soft term only. Sparse targets stay sparse but for ``corrected``
+    and ``logits``, which need a target for every class.
+    """
+
+    def __init__(self, teacher: Teacher, *, soft_weight: float = 1.0, hard_weight: float = 0.5, variant: str = "paper") -> None:
+        self.teacher, self.variant = teacher, variant
+        self.soft_weight, self.hard_weight = soft_weight, hard_weight
+
+    def __call__(self, logits: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """``(N, C)`` logits to the mean loss over all frames in nats, and the counts of labelled and correct frames."""
+        labels = batch["labels"]
+        targets = self.teacher(batch)
+        scores = logits.float()
+        hard = torch.where(labels >= 0, labels, -100) if self.hard_weight > 0 or self.variant == "corrected" else None
+        if isinstance(targets, SparseTargets) and self.variant in ("corrected", "logits"):
+            targets = targets.dense()
+        temperature, soft_weight, hard_weight = self.teacher.temperature, self.soft_weight, self.hard_weight
+        if isinstance(targets, SparseTargets):
+            loss = sparse_distillation_loss(
+                *(scores, targets, hard),
+                temperature=temperature,
+                soft_weight=soft_weight,
+                hard_weight=hard_weight,
+                variant=self.variant,
+            )
+        else:
+            loss = soft_target_loss(
+                *(scores, targets, hard),
+                temperature=temperature,
+                soft_weight=soft_weight,
+                hard_weight=hard_weight,
+                variant=self.variant,
+            )
+        return loss, frame_counts(scores, labels)
+
+    def describe(self) -> dict[str, Any]:
+        """Its name, weights and teacher."""
+        return {
+            "name": "distillation",
+            "variant": self.variant,
+            "temperature": self.teacher.temperature,
+            "soft_weight": self.soft_weight,
+            "hard_weight": self.hard_weight,
+            "teacher": self.teacher.describe(),
+        }
+
+
+class StoredTeacher:
+    """Soft targets read from a store, by the cut and the frame that each example comes from.
+
+    targets: an open store. frames: the frame store that the batches come from; every one of its cuts must have targets.
+    Raises `UserError` where a cut has none or has another number of frames, or the temperature cannot be read from the store.
+    """
+
+    def __init__(
+        self,
+        targets: SoftTargetStore,
+        frames: FrameStore,
+        temperature: float,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.store, self.temperature, self.device = targets, temperature, torch.device(device)
+        lengths = [cut.end - cut.start for cut in frames]
+        self._rows = torch.as_tensor(targets.rows(frames.cut_ids, lengths))
+        self._sparse = targets.mode != "dense"
+        self({"frame_indices": torch.zeros(1, dtype=torch.int64)})  # an undeclared temperature is refused here, not in training
+
+    def __call__(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | SparseTargets:
+        """The targets of the batch's ``frame_indices``, on the device."""
+        rows = self._rows[batch["frame_indices"].cpu()]
+        if self._sparse:
+            return self.store.sparse_targets(rows, self.temperature).to(self.device)
+        return self.store.targets(rows, self.temperature).to(self.device)
+
+    def describe(self) -> dict[str, Any]:
+        """The store's hash (which covers the teacher's) and mode."""
+        return {"store": self.store.hash, "mode": self.store.mode}

@@ -1,0 +1,111 @@
+"""``asr-distill distill``: students from a store, from a teacher on the fly, and a sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from asr_distill.cli.main import main
+from asr_distill.data import FrameStore
+from asr_distill.distillation import SoftTargetStore, distillation_loss
+from asr_distill.student import Student
+from asr_distill.training.distillation import Distillation, StoredTeacher
+
+
+@pytest.fixture(scope="module")
+def targets(corpus: Any) -> Path:
+    """Dense targets of one bundle for every frame of the corpus."""
+    path = corpus.folder / "targets"
+    teacher = Student.load(corpus.train())
+    frames = FrameStore.open(corpus.store("speaker"))
+    options = {"senones_hash": corpus.inventory.hash, "teacher": {"hash": "of the teacher"}}
+    with SoftTargetStore.create(path, mode="dense", num_classes=corpus.inventory.num_senones, **options) as writer:
+        for cut in frames:
+            features = torch.from_numpy(frames.features[cut.start : cut.end].copy())
+            writer.add(cut.id, teacher.log_posteriors(features, normalised=True))
+    return path
+
+
+def distil(corpus: Any, output: Path, *words: str) -> int:
+    stores = ["--train", str(corpus.store("speaker")), "--dev", str(corpus.store("speaker")), "--allow-shared-speakers"]
+    files = ["--inventory", str(corpus.folder / "senones.json"), "--priors", str(corpus.folder / "priors.json")]
+    network = [word for option in ("layers=1", "width=8") for word in ("--set", f"network.{option}")]
+    options = [*network, "--set", "epochs=1", "--set", "batch_size=64", "--threads", "1", "--quiet"]
+    return main(["distill", *stores, *files, *options, "--output", str(output), *words])
+
+
+def test_a_batch_gets_the_targets_of_its_frames(corpus: Any, targets: Path) -> None:
+    frames = FrameStore.open(corpus.store("speaker"))
+    store = SoftTargetStore.open(targets)
+    objective = Distillation(StoredTeacher(store, frames, 2.0), soft_weight=0.7, hard_weight=0.5)
+    cut = frames.cut("u3")
+    indices = torch.tensor([cut.start + 4, cut.end - 1, cut.start])
+    labels = torch.tensor([1, -100, 0])
+    logits = torch.randn(3, corpus.inventory.num_senones, generator=torch.Generator().manual_seed(1))
+    loss, counts = objective(logits, {"frame_indices": indices, "labels": labels})
+    stored = store.log_probs("u3", 1.0)[[4, -1, 0]]
+    expected = distillation_loss(logits, stored, labels, temperature=2.0, soft_weight=0.7, hard_weight=0.5)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    assert int(counts["labelled"]) == 2
+
+
+def test_a_student_is_a_bundle_like_any_other(corpus: Any, targets: Path, tmp_path: Path) -> None:
+    assert distil(corpus, tmp_path / "student", "--soft-targets", str(targets), "-T", "2", "--seeds", "0") == 0
+    student = Student.load(tmp_path / "student" / "seed0")
+    objective = student.config.training["objective"]
+    assert (objective["temperature"], objective["soft_weight"], objective["hard_weight"]) == (2.0, 1.0, 0.5)
+    assert objective["teacher"]["store"] == SoftTargetStore.open(targets).hash
+    assert student.inventory.hash == corpus.inventory.hash
+
+
+def test_another_temperature_is_another_run(corpus: Any, targets: Path, tmp_path: Path, capsys: Any) -> None:
+    assert distil(corpus, tmp_path / "student", "--soft-targets", str(targets), "-T", "2") == 0
+    assert distil(corpus, tmp_path / "student", "--soft-targets", str(targets), "-T", "3") == 1
+    assert "temperature" in capsys.readouterr().err
+
+
+def test_store_and_teacher_on_the_fly_agree(corpus: Any, targets: Path, tmp_path: Path, capsys: Any) -> None:
+    for name, teacher in (("stored", ["--soft-targets", str(targets)]), ("live", ["--teacher", str(corpus.train())])):
+        words = [*teacher, "-T", "2", "--hard-weight", "0", "--set", "autocast=off", "--json"]
+        assert distil(corpus, tmp_path / name, *words) == 0
+    losses = [
+        json.loads(line)["models"][0]["train_loss"] for line in capsys.readouterr().out.splitlines() if line.startswith("{")
+    ]
+    assert losses[-1] == pytest.approx(losses[-2], rel=2e-3)  # the store has 16 bits
+
+
+def test_a_sweep_names_its_best_point_and_the_next_run_takes_it(corpus: Any, targets: Path, tmp_path: Path) -> None:
+    words = ["--soft-targets", str(targets), "-T", "1,4", "--hard-weight", "0,1"]
+    assert distil(corpus, tmp_path / "sweep", *words) == 0
+    sweep = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    assert {(point["temperature"], point["hard_weight"]) for point in sweep["points"]} == {(1, 0), (1, 1), (4, 0), (4, 1)}
+    assert sweep["chosen"]["dev_accuracy"] == max(point["dev_accuracy"] for point in sweep["points"])
+    point = ["--soft-targets", str(targets), "--point", str(tmp_path / "sweep" / "sweep.json")]
+    assert distil(corpus, tmp_path / "chosen", *point) == 0
+    objective = Student.load(tmp_path / "chosen" / "seed0").config.training["objective"]
+    assert objective["temperature"] == sweep["chosen"]["temperature"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["-T", "0"], "above 0"), (["-T", "a"], "numbers between commas"), (["--hard-weight", "-1"], "0 or more")],
+)
+def test_settings_that_make_no_sense(
+    corpus: Any, targets: Path, tmp_path: Path, capsys: Any, words: list[str], message: str
+) -> None:
+    assert distil(corpus, tmp_path / "student", "--soft-targets", str(targets), *words) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_targets_of_other_senones_or_cuts_are_refused(corpus: Any, tmp_path: Path, capsys: Any) -> None:
+    count = corpus.inventory.num_senones
+    with SoftTargetStore.create(
+        tmp_path / "other", mode="dense", num_classes=count, senones_hash="0" * 64, teacher={}
+    ) as writer:
+        writer.add("u1", torch.log_softmax(torch.randn(50, count), 1))
+    assert distil(corpus, tmp_path / "student", "--soft-targets", str(tmp_path / "other")) == 1
+    assert corpus.inventory.hash[:12] in capsys.readouterr().err
