@@ -25,7 +25,7 @@ point() {  # the temperature and hard weight that students take
 combine_members() {  # combine_members NAME MODE: a folder that decodes, scores and teaches as one model
   local members=() seed
   for seed in $(ensemble_seeds); do members+=("$exp/models/baseline/seed$seed"); done
-  distill ensemble combine --members "${members[@]}" --mode "$2" --dev "$exp/senones/frames/dev" --output "$exp/models/$1/seed0"
+  distill ensemble combine --members "${members[@]}" --mode "$2" --output "$exp/models/$1/seed0"
 }
 
 soft_targets() {  # soft_targets TEACHER NAME [OPTIONS]
@@ -75,7 +75,7 @@ train_ensemble() {
   train_seeds "$config" baseline "0-$((ensemble_size - 1))" $train_options
   combine_members ensemble arithmetic
   combine_members geometric geometric
-  distill ensemble curve --members "${members[@]}" --frames "$exp"/senones/frames/{dev,test} --modes arithmetic geometric \
+  distill ensemble curve --members "${members[@]}" --frames "$exp"/senones/frames/{dev,test} --modes arithmetic geometric --autocast auto \
     --output "$exp/ensemble/curve.json" --plot "$exp/ensemble/curve.png"
 }
 
