@@ -41,3 +41,9 @@ def an4_reference_alignment(an4_dir: Path) -> Path:
 def speechocean762_dir() -> Path:
     """The training half of speechocean762."""
     return _corpus("SPEECHOCEAN762_DIR", "speechocean762")
+
+
+@pytest.fixture(scope="session")
+def omniglot_dir() -> Path:
+    """Omniglot's two archives, as distributed."""
+    return _corpus("OMNIGLOT_DIR", "omniglot")
