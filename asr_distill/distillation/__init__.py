@@ -1,7 +1,7 @@
 """Distillation: an ensemble's posteriors become soft targets, and soft targets become a loss.
 
-Comes in: logits and log-posteriors as tensors, from whatever computed them; goes out: combined and softened log-posteriors, and
-the loss of a student with its gradient. Open ``loss.py`` first: `distillation_loss` is the reference page.
+Comes in: logits and log-posteriors as tensors, from whatever computed them; goes out: combined and softened log-posteriors,
+and the loss of a student with its gradient. Open ``loss.py`` first: `distillation_loss` is the reference page.
 """
 
 from asr_distill.distillation.combine import combine_posteriors, soften

@@ -13,6 +13,7 @@ _TOLERANCE = 0.1
 """Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by 0.03, logits by far more."""
 
 
+@torch.no_grad()
 def combine_posteriors(
     log_probs: torch.Tensor | Sequence[torch.Tensor],
     mode: str = "arithmetic",
@@ -27,14 +28,15 @@ def combine_posteriors(
     ``best``       the member with the largest weight (the first of equals), alone
     ============== =====================================================================
 
-    log_probs: natural logarithms at temperature 1, of any floating dtype and device, -inf allowed; or a sequence of M tensors
-    ``(..., C)``, which saves their stack. Logits are refused where the mode needs probabilities. weights: M finite numbers >= 0 with
-    a positive sum; for ``weighted`` and ``best`` (there, for example, the members' accuracies on dev) and for no other mode.
+    log_probs: natural logarithms at temperature 1, any floating dtype and device, -inf allowed; or a sequence of M tensors
+    ``(..., C)``, which spares the copy that stacks them. Logits are refused where the mode needs probabilities. weights: M
+    finite numbers >= 0 with a positive sum, for ``weighted`` and ``best`` only (there, say, the members' frame accuracies on
+    dev).
 
-    Returns float32 (float64 for float64), each row's probabilities summing to 1. A class that one member excludes is excluded
-    from a geometric mean, and stays in an arithmetic one. Raises ValueError for an unknown mode, missing, superfluous or
-    unusable weights, members of different shapes, log_probs that do not sum to 1, and frames in which a
-    geometric mean leaves no class at all.
+    Returns float32 (float64 for float64), every row's probabilities summing to 1; a constant to autograd. A class that one
+    member excludes is excluded from a geometric mean, and stays in an arithmetic one. Raises ValueError for an unknown mode,
+    missing, needless or unusable weights, members of different shapes, probabilities that do not sum to 1, and frames in
+    which a geometric mean leaves no class at all.
 
     >>> import torch
     >>> members = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log()
@@ -63,12 +65,14 @@ def combine_posteriors(
     if mode == "geometric":
         if bool((log_sums == -torch.inf).any()):
             raise ValueError(
-                "in some frame no class has a probability above 0 in every member: no geometric mean; take the arithmetic"
+                "a geometric mean leaves nothing of a frame in which every class is excluded (-inf) by some member;"
+                " take the arithmetic mean"
             )
     elif bool((log_sums.abs() > _TOLERANCE).any()):
         worst = float(log_sums.flatten()[log_sums.abs().argmax()])
         raise ValueError(
-            f"log_probs is no log-posterior: exp of a row sums to {math.exp(min(worst, 700.0)):.4g}, not to 1. Pass logits through log_softmax first"
+            f"log_probs: the probabilities of a frame sum to {math.exp(min(worst, 700.0)):.4g}, expected 1;"
+            " pass logits through log_softmax first"
         )
     return combined - log_sums
 
@@ -76,8 +80,8 @@ def combine_posteriors(
 def soften(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
     r"""Posteriors at a temperature: :math:`\log \mathrm{softmax}(\log p / T)` over the last dimension.
 
-    log_probs: ``(..., C)`` logits or log-probabilities (a constant per row makes no difference), -inf allowed. Returns the same
-    shape in float32 (float64 for float64); differentiable. Raises ValueError unless temperature is finite and above 0.
+    log_probs: ``(..., C)`` logits or log-probabilities (a constant per row makes no difference), -inf allowed. Returns the
+    same shape in float32 (float64 for float64); differentiable. Raises ValueError unless temperature is finite and above 0.
 
     >>> import torch
     >>> soften(torch.tensor([0.8, 0.2]).log(), 2.0).exp()
@@ -112,12 +116,11 @@ def _check_members(members: list[torch.Tensor]) -> None:
     if not members:
         raise ValueError("log_probs has no member; expected (M, ..., C) with M of at least 1")
     for position, member in enumerate(members):
-        if member.ndim < 1 or member.shape != members[0].shape:
+        if member.ndim < 1 or member.shape != members[0].shape or not member.is_floating_point():
             raise ValueError(
-                f"member {position} has shape {tuple(member.shape)}, member 0 {tuple(members[0].shape)}; expected one (..., C) for all"
+                f"log_probs: expected one floating-point (..., C) for all members, found {tuple(members[0].shape)} at member 0"
+                f" and {member.dtype} {tuple(member.shape)} at member {position}"
             )
-        if not member.is_floating_point():
-            raise ValueError(f"member {position} is {member.dtype}; expected floating-point log-probabilities")
 
 
 def _member_weights(mode: str, weights: torch.Tensor | Sequence[float] | None, size: int) -> list[float]:
@@ -130,7 +133,8 @@ def _member_weights(mode: str, weights: torch.Tensor | Sequence[float] | None, s
         raise ValueError(f"mode {mode!r} needs weights, one per member ({size})")
     numbers = [float(weight) for weight in weights]
     total = sum(numbers)
-    if len(numbers) != size or not all(math.isfinite(number) and number >= 0 for number in numbers) or not 0 < total < math.inf:
+    usable = all(math.isfinite(number) and number >= 0 for number in numbers) and 0 < total < math.inf
+    if len(numbers) != size or not usable:
         raise ValueError(f"weights must be {size} finite numbers >= 0 with a positive sum, found {numbers}")
     if mode == "best":
         best = numbers.index(max(numbers))

@@ -1,8 +1,8 @@
 """Cross-entropies of one student with several targets: values and closed-form gradient together, block by block.
 
 The gradient of a cross-entropy is known, (1/T)(m p - q) for a target q of total mass m, so it is computed while a block of
-frames is still in the cache, and the backward pass has nothing left to do: at 14,000 classes that is a third of the time of
-recorded operations, and the only (N, C) array made is the gradient itself.
+frames is still in the cache, and the backward pass has nothing left to do. Of shape (N, C) only the gradient itself is made,
+where recorded operations make half a dozen arrays, which at 14,000 classes are fetched page by page at every step.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from typing import Any, Protocol
 import torch
 from torch.autograd.function import once_differentiable
 
-BLOCK_ELEMENTS = 2**17  # of a block's float32 scores, half a megabyte: several such arrays stay in the second-level cache
+BLOCK_ELEMENTS = 2**18
+"""Scores in a block, a megabyte in float32: smaller ones pay more for calls than they gain from the cache."""
 
 
 class BlockTarget(Protocol):
     """The target q of a block of B frames."""
 
-    def mass(self) -> torch.Tensor | float:
+    def mass(self) -> torch.Tensor:
         """``(B,)``: the sum of q over the classes; 1 for a distribution, 0 for a frame without target."""
         ...
 
-    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """``(B,)``: minus the sum over classes of q times the student's ``(B, C)`` log-probabilities, with 0 log 0 = 0."""
+    def cross_entropy(self, shifted: torch.Tensor, log_sums: torch.Tensor) -> torch.Tensor:
+        """``(B,)``: minus the sum over classes of q times the student's log-probabilities, with 0 log 0 = 0.
+
+        These are ``shifted`` (B, C), at most 0, less ``log_sums`` (B,), at least 0: both parts add up, and nothing cancels.
+        """
         ...
 
     def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
@@ -44,10 +48,13 @@ class Target(Protocol):
 class Term(Protocol):
     """One summand of the loss."""
 
-    def add(self, scores: torch.Tensor, rows: slice, scale: torch.Tensor, gradient: bool) -> tuple[torch.Tensor, Any]:
+    def add(
+        self, scores: torch.Tensor, rows: slice, scale: torch.Tensor, gradient: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The loss of the frames `rows` and its gradient, both times ``scale`` (B,).
 
-        scores: the student's logits ``(B, C)``, read only. Returns ``(B,)`` and ``(B, C)``, or None where no gradient is asked.
+        scores: the student's logits ``(B, C)``, read only. Returns ``(B,)`` and ``(B, C)``, or None where no gradient is
+        asked.
         """
         ...
 
@@ -63,21 +70,25 @@ class CrossEntropies:
         self, scores: torch.Tensor, rows: slice, scale: torch.Tensor, gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `Term.add`."""
-        log_probs = torch.log_softmax(scores if self.temperature == 1 else scores / self.temperature, dim=1)
+        # by hand, since log_softmax and then exp would take the exponential of every score twice
+        shifted = scores - scores.amax(dim=1, keepdim=True)
+        if self.temperature != 1:
+            shifted.div_(self.temperature)
+        result = shifted.exp()
+        sums = result.sum(dim=1)
+        log_sums = sums.log()
+        losses, mass = torch.zeros_like(scale), torch.zeros_like(scale)
         blocks = [(weight, target.block(rows, scores.dtype)) for weight, target in self.targets]
-        losses = torch.zeros_like(scale)
         for weight, block in blocks:
-            losses.add_(block.cross_entropy(log_probs), alpha=weight)
+            losses.add_(block.cross_entropy(shifted, log_sums), alpha=weight)
+            mass.add_(block.mass(), alpha=weight)
         losses.mul_(scale)
         if not gradient:
             return losses, None
-        result = log_probs.exp_()
-        mass = torch.zeros_like(scale)
+        scale = scale / self.temperature
+        result.mul_((scale * mass / sums).unsqueeze(1))
         for weight, block in blocks:
-            mass += weight * block.mass()
-        result.mul_((scale * mass / self.temperature).unsqueeze(1))
-        for weight, block in blocks:
-            block.subtract_from(result, (scale * (weight / self.temperature)).unsqueeze(1))
+            block.subtract_from(result, (scale * weight).unsqueeze(1))
         return losses, result
 
 
@@ -117,7 +128,8 @@ class _FrameLosses(torch.autograd.Function):
         losses = torch.zeros_like(weights)
         # float16 would lose the small gradients of single frames before a loss scale lifts them
         kept = torch.float32 if student_logits.dtype == torch.float16 else student_logits.dtype
-        gradient = torch.zeros(student_logits.shape if wanted else (0, 0), dtype=kept, device=student_logits.device)
+        make = torch.empty if terms else torch.zeros
+        gradient = make(student_logits.shape if wanted else (0, 0), dtype=kept, device=student_logits.device)
         step = num_frames if student_logits.is_cuda else max(1, BLOCK_ELEMENTS // max(1, num_classes))
         for start in range(0, num_frames, max(1, step)):
             rows = slice(start, start + step)

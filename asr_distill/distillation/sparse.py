@@ -6,28 +6,31 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from asr_distill.distillation.checks import check_options, check_student, checked_labels, described
 from asr_distill.distillation.combine import check_temperature
 from asr_distill.distillation.frame_losses import computing_dtype, frame_losses
-from asr_distill.distillation.loss import check_common
 from asr_distill.distillation.variants import soft_and_hard
 
 _NOTHING_LEFT = 1e-10
 """A shape with no more than this outside a frame's ids has nothing outside: what is found is rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseTargets:
     r"""Distributions over C classes for N frames: K classes each by name, the others by their mass and a common shape.
 
-    .. math:: q_i = \sum_{k: \mathrm{id}_k = i} e^{\ell_k} \ \text{for the ids}, \qquad
-              q_i = e^{t} \frac{w_i}{\sum_{j \notin \mathrm{ids}} w_j} \ \text{for all others}
+    .. math::
 
-    ids: ``(N, K)`` int64. log_probs: ``(N, K)`` float, :math:`\ell`, softened to the temperature. tail_log_mass: ``(N,)`` float, :math:`t`, the log of the
-    softened mass outside the ids; -inf for none. tail_shape: ``(C,)`` float, :math:`\log w`, common to all frames; -inf for a class without. temperature:
-    the one that all of it is softened to.
+        q_i = \sum_{k:\,\mathrm{id}_k = i} e^{\ell_k} \ \text{where } i \text{ is among the ids}, \qquad
+        q_i = e^{t} \frac{w_i}{\sum_{j \notin \mathrm{ids}} w_j} \ \text{elsewhere}
 
-    An id may occur twice in a row: its probabilities add up, so that a shorter row is filled with any of its ids at -inf. Where the
-    shape has nothing outside the ids (K = C, for example) the tail's mass is left out. Raises ValueError for shapes and dtypes that do not fit.
+    ids: ``(N, K)`` int64. log_probs: ``(N, K)`` float, :math:`\ell`, softened to the temperature. tail_log_mass: ``(N,)``
+    float, :math:`t`, the log of the softened mass outside the ids; -inf for none. tail_shape: ``(C,)`` float, :math:`\log w`,
+    common to all frames; -inf for a class that no tail holds. temperature: the one that all of it is softened to.
+
+    An id may occur twice in a row: its probabilities add up, so that a shorter row is filled up with any of its ids at -inf.
+    Where the shape has nothing outside the ids (K = C, for example) the tail's mass is left out, and the target sums to less
+    than 1. Raises ValueError for shapes and dtypes that do not fit.
     """
 
     ids: torch.Tensor
@@ -39,14 +42,13 @@ class SparseTargets:
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
         if self.ids.ndim != 2 or self.ids.dtype != torch.int64:
-            raise ValueError(f"ids: expected int64 (N, K), found {self.ids.dtype} {tuple(self.ids.shape)}")
-        expected = {"log_probs": self.ids.shape, "tail_log_mass": self.ids.shape[:1]}
-        for name, shape in expected.items():
+            raise ValueError(f"ids: expected int64 (N, K), found {described(self.ids)}")
+        for name, shape in (("log_probs", self.ids.shape), ("tail_log_mass", self.ids.shape[:1])):
             found = getattr(self, name)
             if found.shape != shape or not found.is_floating_point():
-                raise ValueError(f"{name}: expected float {tuple(shape)}, found {found.dtype} {tuple(found.shape)}")
+                raise ValueError(f"{name}: expected float {tuple(shape)}, found {described(found)}")
         if self.tail_shape.ndim != 1 or not self.tail_shape.is_floating_point():
-            raise ValueError(f"tail_shape: expected float (C,), found {self.tail_shape.dtype} {tuple(self.tail_shape.shape)}")
+            raise ValueError(f"tail_shape: expected float (C,), found {described(self.tail_shape)}")
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -72,7 +74,10 @@ class SparseTargets:
             raise ValueError(f"dense({num_classes}): these targets have {self.num_classes} classes")
         dtype = torch.float64 if self.log_probs.dtype == torch.float64 else torch.float32
         block = SparseRows(self, dtype).block(slice(None), dtype)
-        result = block.tail.unsqueeze(1) * block.shape
+        if block.shape is None:
+            result = torch.zeros((len(self), self.num_classes), dtype=dtype, device=self.ids.device)
+        else:
+            result = block.tail.unsqueeze(1) * block.shape
         result.scatter_(1, self.ids, 0.0).scatter_add_(1, self.ids, block.probs)
         return result.log_()
 
@@ -93,7 +98,8 @@ class SparseRows:
         self._probs = probs
         self._mass = probs.sum(dim=1) + mass.to(dtype)
         self._tail = (mass / outside.clamp(min=_NOTHING_LEFT)).to(dtype)
-        self._shape = shape.to(dtype)
+        # without any tail, as where the targets were sampled, the classes outside the ids need not be visited
+        self._shape = None if mass.device.type == "cpu" and not bool(mass.any()) else shape.to(dtype)
 
     def block(self, rows: slice, dtype: torch.dtype) -> SparseBlock:
         """See `frame_losses.Target`; `dtype` is the one given before."""
@@ -102,35 +108,42 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class SparseBlock:
-    """ids (B, K) and their probs (B, K); any other class c has ``tail`` (B,) times ``shape`` (C,); ``total`` (B,) is the sum."""
+    """``probs`` (B, K) of the ``ids`` (B, K); any other class has ``tail`` (B,) times ``shape`` (C,), None for no tail at all.
+
+    ``total`` (B,) is the sum over all classes.
+    """
 
     ids: torch.Tensor
     probs: torch.Tensor
     total: torch.Tensor
     tail: torch.Tensor
-    shape: torch.Tensor
+    shape: torch.Tensor | None
 
     def mass(self) -> torch.Tensor:
         """The named probabilities and the tail's."""
         return self.total
 
-    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """One gather and one weighted sum; log_probs is changed in between and given back as it was."""
-        named = log_probs.gather(1, self.ids)
-        head = (self.probs * named).masked_fill_(self.probs == 0, 0.0).sum(dim=1)  # 0 log 0 = 0
-        log_probs.scatter_(1, self.ids, 0.0)
-        products = log_probs * self.shape
+    def cross_entropy(self, shifted: torch.Tensor, log_sums: torch.Tensor) -> torch.Tensor:
+        """One gather and one weighted sum; ``shifted`` is changed in between and given back as it was."""
+        named = shifted.gather(1, self.ids)
+        head = (self.probs * named).masked_fill_(self.probs == 0, 0.0).sum(dim=1)
+        if self.shape is None:
+            return self.total * log_sums - head
+        shifted.scatter_(1, self.ids, 0.0)
+        products = shifted * self.shape
         rest = products.sum(dim=1)
         if rest.is_cuda or bool(rest.isnan().any()):
             rest = products.masked_fill_(self.shape == 0, 0.0).sum(dim=1)
-        log_probs.scatter_(1, self.ids, named)
-        return -(head + torch.where(self.tail > 0, self.tail * rest, 0.0))
+        shifted.scatter_(1, self.ids, named)
+        return self.total * log_sums - head - torch.where(self.tail > 0, self.tail * rest, 0.0)
 
     def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
         """The ids' entries are put back before their own share is taken: a difference of large shares would be rounded."""
-        named = gradient.gather(1, self.ids)
-        gradient.addcmul_(scale * self.tail.unsqueeze(1), self.shape.unsqueeze(0), value=-1.0)
-        gradient.scatter_(1, self.ids, named).scatter_add_(1, self.ids, -scale * self.probs)
+        if self.shape is not None:
+            named = gradient.gather(1, self.ids)
+            gradient.addcmul_(scale * self.tail.unsqueeze(1), self.shape.unsqueeze(0), value=-1.0)
+            gradient.scatter_(1, self.ids, named)
+        gradient.scatter_add_(1, self.ids, -scale * self.probs)
 
 
 def sparse_distillation_loss(
@@ -147,12 +160,12 @@ def sparse_distillation_loss(
 ) -> torch.Tensor:
     """`soft_target_loss` for sparse targets: the value and gradient of ``targets.dense()``, to rounding, without making it.
 
-    student_logits: ``(N, C)``. temperature: that of ``targets``; it is asked for, so that a store opened at another one is seen.
-    variant: ``paper``, ``convex`` or ``student_at_one``; the others ask for every class's target: use ``targets.dense()``
-    and `soft_target_loss`. Everything else as in `distillation_loss`.
+    student_logits: ``(N, C)``. temperature: that of ``targets``; it is asked for so that targets of another one are seen.
+    variant: ``paper``, ``convex`` or ``student_at_one``; the others need a target for every class: `soft_target_loss` with
+    ``targets.dense()``. All else is as in `distillation_loss`.
 
-    In float32 the loss agrees with the dense path's to 1e-5 of itself and each gradient entry to 1e-6 times the frame's weight and T.
-    Raises ValueError as `distillation_loss` does, and for targets of another N, C or temperature.
+    In float32 the loss of a frame is the dense path's to 1e-5 of itself, and its gradient to T times 1e-6 (for a soft weight
+    of 1). Raises ValueError as `distillation_loss` does, and for targets of another N, C or temperature.
 
     >>> import torch
     >>> targets = SparseTargets(
@@ -165,23 +178,20 @@ def sparse_distillation_loss(
     >>> round(sparse_distillation_loss(student, targets, temperature=2.0, soft_weight=1.0, hard_weight=0.0).item(), 4)
     6.1494
     """
-    check_common(student_logits, labels, mask, soft_weight, hard_weight, variant, reduction)
+    check_options(soft_weight, hard_weight, variant, reduction)
+    check_student(student_logits, mask)
+    labels = checked_labels(labels, mask, student_logits, hard_weight, variant)
     if variant in ("corrected", "logits"):
         raise ValueError(f"variant {variant!r} needs a target for every class: soft_target_loss with targets.dense()")
     if student_logits.shape != (len(targets), targets.num_classes):
         raise ValueError(
-            f"student_logits has shape {tuple(student_logits.shape)}, the targets are for"
-            f" {len(targets)} frames of {targets.num_classes} classes"
+            f"student_logits: expected ({len(targets)}, {targets.num_classes}) like the targets,"
+            f" found {described(student_logits)}"
         )
     temperature = check_temperature(temperature)
     if abs(temperature - targets.temperature) > 1e-6 * temperature:
-        raise ValueError(f"temperature {temperature:g}, but the targets were softened to {targets.temperature:g}")
-    terms = soft_and_hard(
-        SparseRows(targets, computing_dtype(student_logits)),
-        None if labels is None else labels.to(torch.int64),
-        temperature=temperature,
-        soft_weight=soft_weight,
-        hard_weight=hard_weight,
-        variant=variant,
-    )
+        raise ValueError(f"temperature is {temperature:g}, but the targets are softened to {targets.temperature:g}")
+    soft = SparseRows(targets, computing_dtype(student_logits))
+    student_temperature = 1.0 if variant == "student_at_one" else temperature
+    terms = soft_and_hard(soft, labels, student_temperature, soft_weight, hard_weight)
     return frame_losses(student_logits, terms, reduction, mask)

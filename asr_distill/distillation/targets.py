@@ -33,9 +33,10 @@ class LabelBlock:
         """1 where there is a label."""
         return self.known
 
-    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
+    def cross_entropy(self, shifted: torch.Tensor, log_sums: torch.Tensor) -> torch.Tensor:
         """Minus the log-probability of the label; 0 where there is none."""
-        return torch.where(self.known > 0, -log_probs.gather(1, self.classes).squeeze(1), 0.0).to(log_probs.dtype)
+        losses = log_sums - shifted.gather(1, self.classes).squeeze(1)
+        return losses.masked_fill_(self.known == 0, 0.0)
 
     def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
         """One entry per frame."""
@@ -53,27 +54,30 @@ class DenseTarget:
         """See `frame_losses.Target`."""
         scores = self.scores[rows].to(dtype)
         if self.temperature is None:
-            return DenseBlock(scores.exp())
-        return DenseBlock(torch.softmax(scores if self.temperature == 1 else scores / self.temperature, dim=1))
+            probs = scores.exp()
+        else:
+            probs = torch.softmax(scores if self.temperature == 1 else scores / self.temperature, dim=1)
+        return DenseBlock(probs, probs.sum(dim=1))
 
 
 @dataclass(frozen=True)
 class DenseBlock:
-    """``probs`` (B, C)."""
+    """``probs`` (B, C) and their sums ``total`` (B,)."""
 
     probs: torch.Tensor
+    total: torch.Tensor
 
     def mass(self) -> torch.Tensor:
         """The rows' sums: not quite 1 for targets that were stored in 16 bits."""
-        return self.probs.sum(dim=1)
+        return self.total
 
-    def cross_entropy(self, log_probs: torch.Tensor) -> torch.Tensor:
+    def cross_entropy(self, shifted: torch.Tensor, log_sums: torch.Tensor) -> torch.Tensor:
         """A class that the target excludes adds 0, also where the student gives it -inf."""
-        products = self.probs * log_probs
-        losses = products.sum(dim=1)
-        if losses.is_cuda or bool(losses.isnan().any()):
-            losses = products.masked_fill_(self.probs == 0, 0.0).sum(dim=1)
-        return -losses
+        products = self.probs * shifted
+        sums = products.sum(dim=1)
+        if sums.is_cuda or bool(sums.isnan().any()):
+            sums = products.masked_fill_(self.probs == 0, 0.0).sum(dim=1)
+        return self.mass() * log_sums - sums
 
     def subtract_from(self, gradient: torch.Tensor, scale: torch.Tensor) -> None:
         """The whole block."""

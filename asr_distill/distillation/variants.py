@@ -7,26 +7,25 @@ from dataclasses import dataclass
 import torch
 
 from asr_distill.distillation.frame_losses import CrossEntropies, Target, Term
-from asr_distill.distillation.targets import IGNORE_INDEX, DenseTarget, LabelTarget
+from asr_distill.distillation.targets import IGNORE_INDEX, DenseBlock, DenseTarget, LabelTarget
 
 VARIANTS: dict[str, str] = {
-    "paper": r"s T^2 CE(softmax(v/T), softmax(z/T)) + h CE(y, softmax(z))",
-    "convex": r"\alpha T^2 CE(softmax(v/T), softmax(z/T)) + (1-\alpha) CE(y, softmax(z)), with s = \alpha, h = 1-\alpha",
-    "student_at_one": r"s CE(softmax(v/T), softmax(z)) + h CE(y, softmax(z))",
-    "corrected": r"s T^2 CE(swap_y(softmax(v/T)), softmax(z/T)) + h CE(y, softmax(z))",
-    "logits": r"s 1/(2C) \sum_i ((z_i-\bar z) - (v_i-\bar v))^2 + h CE(y, softmax(z))",
+    "paper": "s T^2 CE(softmax(v/T), softmax(z/T)) + h CE(y, softmax(z))",
+    "convex": "alpha T^2 CE(softmax(v/T), softmax(z/T)) + (1 - alpha) CE(y, softmax(z)), with s = alpha and h = 1 - alpha",
+    "student_at_one": "s CE(softmax(v/T), softmax(z)) + h CE(y, softmax(z))",
+    "corrected": "s T^2 CE(swap(softmax(v/T), y), softmax(z/T)) + h CE(y, softmax(z))",
+    "logits": "s/(2C) sum_i ((z_i - mean z) - (v_i - mean v))^2 + h CE(y, softmax(z))",
 }
 """Name to equation: z the student's logits, v the teacher's, y the label, T the temperature, s and h the two weights."""
 
 
 def soft_and_hard(
-    soft: Target, labels: torch.Tensor | None, *, temperature: float, soft_weight: float, hard_weight: float, variant: str
+    soft: Target, labels: torch.Tensor | None, student_temperature: float, soft_weight: float, hard_weight: float
 ) -> list[Term]:
-    """The terms of a variant whose soft part is a cross-entropy; a term of weight 0 is left out, and its target never read."""
-    student_temperature = 1.0 if variant == "student_at_one" else temperature
+    """``s T^2 CE(q, softmax(z/T)) + h CE(y, softmax(z))`` at the student's T. The target of a weight of 0 is not read."""
     hard = hard_terms(labels, hard_weight)
     if soft_weight == 0:
-        return hard
+        return [*hard]
     entry = (soft_weight * student_temperature**2, soft)
     if student_temperature == 1 and hard:
         return [CrossEntropies(1.0, [entry, *hard[0].targets])]  # one softmax of the student serves both
@@ -34,7 +33,7 @@ def soft_and_hard(
 
 
 def hard_terms(labels: torch.Tensor | None, hard_weight: float) -> list[CrossEntropies]:
-    """The cross-entropy with the labels at T = 1, or nothing."""
+    """``h CE(y, softmax(z))``, or nothing."""
     return [] if labels is None or hard_weight == 0 else [CrossEntropies(1.0, [(hard_weight, LabelTarget(labels))])]
 
 
@@ -42,49 +41,48 @@ def hard_terms(labels: torch.Tensor | None, hard_weight: float) -> list[CrossEnt
 class CorrectedTarget:
     """Soft targets in which the label's probability and the largest one change places wherever the teacher is wrong.
 
-    The probability shift of Wen, Lai and Qian (2019, *Preparing Lessons*): the true class comes first, the shape stays. To
-    soften and to swap commute, so one rule serves every temperature. A frame without label, or whose label ties with the
-    largest, is left as it is.
+    The probability shift of Wen, Lai and Qian (2019, *Preparing Lessons: Improve Knowledge Distillation with Better
+    Supervision*): the true class comes first, and the shape stays. Softening keeps the order of the classes, so the swap is
+    the same at every temperature. A frame without label, or whose label ties with the largest, is left as it is.
     """
 
     target: DenseTarget
     labels: torch.Tensor
 
-    def block(self, rows: slice, dtype: torch.dtype) -> object:
+    def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
         """See `frame_losses.Target`."""
         block = self.target.block(rows, dtype)
-        labels = self.labels[rows]
-        largest, winners = block.probs.max(dim=1, keepdim=True)
-        classes = torch.where(labels == IGNORE_INDEX, winners.squeeze(1), labels).unsqueeze(1)
+        labels = self.labels[rows].unsqueeze(1)
+        largest, best = block.probs.max(dim=1, keepdim=True)
+        classes = torch.where(labels == IGNORE_INDEX, best, labels)
         own = block.probs.gather(1, classes)
-        classes = torch.where(own == largest, winners, classes)
-        own = torch.where(own == largest, largest, own)
-        block.probs.scatter_(1, winners, own)
-        block.probs.scatter_(1, classes, largest)
+        classes = torch.where(own == largest, best, classes)
+        # a frame to be left alone has its largest written over itself, twice
+        block.probs.scatter_(1, best, own).scatter_(1, classes, largest)
         return block
 
 
 @dataclass(frozen=True)
 class LogitMatching:
-    r"""``weight / (2C) * sum_i ((z_i - mean z) - (v_i - mean v))**2`` with the gradient ``(z - v) / C`` of centred logits.
+    """``weight / (2C) * sum_i ((z_i - mean z) - (v_i - mean v))**2``; ``scores`` (N, C) times ``factor`` are the teacher's v.
 
-    The limit of T^2 CE for T to infinity (Eq. 4 of the paper); matching logits is Bucila, Caruana and Niculescu-Mizil (2006).
-    A class that the teacher excludes (-inf) has no logit to match: it has no part, in the means neither.
+    Its gradient is (z - v) / C of the centred logits. A class that the teacher excludes (-inf) has no logit to match: it is
+    left out of the sum and of both means, and still counts in C.
     """
 
     weight: float
     scores: torch.Tensor
-    temperature: float = 1.0
+    factor: float
 
     def add(
         self, scores: torch.Tensor, rows: slice, scale: torch.Tensor, gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `frame_losses.Term`."""
-        teacher = self.scores[rows].to(scores.dtype) * self.temperature
-        given = teacher != -torch.inf
-        difference = (scores - teacher).masked_fill_(~given, 0.0)
-        mean = difference.sum(dim=1, keepdim=True) / given.sum(dim=1, keepdim=True).clamp(min=1)
-        difference.sub_(mean).masked_fill_(~given, 0.0)
+        teacher = self.scores[rows].to(scores.dtype) * self.factor
+        excluded = teacher == -torch.inf
+        counts = (scores.shape[1] - excluded.sum(dim=1, keepdim=True)).clamp(min=1)
+        difference = (scores - teacher).masked_fill_(excluded, 0.0)
+        difference.sub_(difference.sum(dim=1, keepdim=True) / counts).masked_fill_(excluded, 0.0)
         scale = scale * (self.weight / scores.shape[1])
         losses = difference.square().sum(dim=1).mul_(0.5 * scale)
         return losses, difference.mul_(scale.unsqueeze(1)) if gradient else None
