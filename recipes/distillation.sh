@@ -46,6 +46,7 @@ measure_seeds() {
     if [ "$tuned" = "$system" ] && [ "$seed" = "$first" ]; then
       [ -f "$exp/decode/${system}_phones/seed$seed/test/decode.json" ] ||
         decode_system "$system" "$model" senones "$exp/senones/labels" "$exp/decode/${system}_{lm}/seed$seed" "${engines%% *}"
+      [ -f "$model/ensemble.json" ] || keep_scale "$system" "$seed"
     elif [ "$tuned" = "$system" ]; then
       search_test "$system" "$seed" "$tuned" "$first"
     else

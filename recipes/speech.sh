@@ -228,7 +228,12 @@ decode_network() {
     distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --autocast auto \
       --output "$exp/accuracy/$1/seed$seed.json"
     decode_system "$1" "$model" senones "$exp/senones/labels" "$exp/decode/$1_{lm}/seed$seed" "$3"
+    keep_scale "$1" "$seed"
   done
+}
+
+keep_scale() {  # keep_scale SYSTEM SEED: the bundle gets the acoustic scale that dev chose with the last language model
+  distill bundle scale "$exp/models/$1/seed$2" --from "$exp/decode/$1_${language_models##* }/seed$2/dev/tuned.json" > "$exp/models/$1/bundle.txt"
 }
 
 train_triphone() {

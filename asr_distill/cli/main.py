@@ -26,12 +26,14 @@ SUBCOMMANDS = {
     "soft-targets": "store what a teacher says about every frame, once, for any student",
     "distill": "train a student on the soft targets of an ensemble, at one temperature or swept over several",
     "ensemble": "combine bundles into one model, and measure what each further member adds",
+    "bundle": "what a model bundle holds; write its tuned acoustic scale",
     "accuracy": "frame accuracy and cross-entropy of a model on frame stores",
     "graph": "compose HCLG and convert it for k2",
     "decode": "search a test set: hypotheses, word times, real-time factor",
     "score": "word error rate, frame accuracy, confidence intervals",
     "compare": "paired comparison of two systems",
     "report": "results.json, RESULTS.md and plots of a finished run",
+    "mnist": "the paper's experiments on MNIST: estimate, train, report",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
 

@@ -1,0 +1,54 @@
+"""``asr-distill bundle``: what a model bundle holds, and its acoustic scale."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLE = (
+    "asr-distill bundle show models/distilled/seed0\n"
+    "         asr-distill bundle scale models/distilled/seed0 --from decode/distilled_bigram/seed0/dev/tuned.json"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("action", choices=("show", "scale"), help="show what it holds; scale: write the tuned acoustic scale")
+    parser.add_argument("model", type=Path, metavar="DIR", help="model bundle")
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--from", dest="tuned", type=Path, metavar="JSON", help="a tuned.json that decoding dev wrote")
+    scale.add_argument("--acoustic-scale", type=float, metavar="S", help="the scale itself")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a line per property."""
+    from asr_distill.base import UserError, read_json, to_mapping
+    from asr_distill.cli.main import emit
+    from asr_distill.student import Student, set_acoustic_scale
+
+    if args.action == "show" and (args.tuned is not None or args.acoustic_scale is not None):
+        raise UserError("bundle show changes nothing; next: `asr-distill bundle scale` with the same options")
+    if args.action == "scale":
+        scale = args.acoustic_scale
+        if args.tuned is not None:
+            scale = read_json(args.tuned).get("acoustic_scale")
+            if not isinstance(scale, (int, float)):
+                raise UserError(f"{args.tuned} has no acoustic_scale; give the tuned.json of a decode with --scale-grid")
+        if scale is None or not scale > 0:
+            raise UserError(f"acoustic scale {scale}: expected one above 0, by --from tuned.json or --acoustic-scale")
+        set_acoustic_scale(args.model, float(scale))
+    student = Student.load(args.model)
+    config = student.config
+    facts = {
+        "network": config.network,
+        "parameters": sum(parameter.numel() for parameter in student.network.parameters()),
+        "senones": student.num_senones,
+        "senones_hash": config.senones_hash,
+        "features": to_mapping(config.features),
+        "window": to_mapping(config.window),
+        "normalisation": config.normalisation.get("kind"),
+        "acoustic_scale": config.acoustic_scale,
+        "objective": config.training.get("objective"),
+    }
+    emit(args, facts, "\n".join(f"{name:<15} {value}" for name, value in facts.items()))
+    return 0
