@@ -5,31 +5,45 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-EXAMPLE = "asr-distill accuracy --model models/baseline/seed0 --frames frames/train frames/dev --output accuracy.json"
+EXAMPLE = (
+    "asr-distill accuracy --model models/baseline/seed0 --frames frames/train frames/dev --output accuracy.json\n"
+    "         asr-distill accuracy --model models/ensemble --frames frames/test --system ensemble --per-utterance frames.jsonl"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``accuracy``."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model bundle")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model bundle or ensemble")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, metavar="STORE", help="labelled frame stores")
     parser.add_argument("--output", type=Path, metavar="JSON", help="write the figures here, by the stores' names")
+    parser.add_argument("--per-utterance", type=Path, metavar="JSONL", help="counts of each cut, for bootstraps over speakers")
+    parser.add_argument("--system", metavar="NAME", help="name of the system in --per-utterance")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed in --per-utterance (default: the one of the training, or 0)"
+    )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--autocast", default="off", choices=("auto", "bf16", "off"), help="default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per store."""
-    from asr_distill.base import UserError, write_json
+    from asr_distill.base import UserError, write_json, write_jsonl
     from asr_distill.cli.main import emit
     from asr_distill.data import FrameStore
-    from asr_distill.student import Student
-    from asr_distill.student.accuracy import frame_accuracy
+    from asr_distill.student import load_model
+    from asr_distill.student.accuracy import cut_accuracies
 
     names = [path.name for path in args.frames]
     if len(set(names)) != len(names):
         raise UserError(f"--frames: two stores have the same name ({', '.join(names)}); measure them one after the other")
-    student = Student.load(args.model, device=args.device, autocast=args.autocast)
-    figures = {path.name: frame_accuracy(student, FrameStore.open(path)).to_dict() for path in args.frames}
+    if args.per_utterance and not args.system:
+        raise UserError("--per-utterance needs --system NAME: reports tell systems apart by it")
+    model = load_model(args.model, device=args.device, autocast=args.autocast)
+    counts = {path.name: cut_accuracies(model, FrameStore.open(path)) for path in args.frames}
+    figures = {name: cuts.total().to_dict() for name, cuts in counts.items()}
+    if args.per_utterance:
+        seed = args.seed if args.seed is not None else model.config.training.get("seed", 0)
+        write_jsonl(args.per_utterance, (row for name, cuts in counts.items() for row in cuts.rows(name, args.system, seed)))
     if args.output:
         write_json(args.output, figures)
     lines = [f"{'store':<10} {'frames':>9} {'accuracy':>9} {'speech':>9} {'cross-entropy':>14}"]

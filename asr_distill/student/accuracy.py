@@ -1,10 +1,12 @@
-"""Frame accuracy and cross-entropy of a bundle on a labelled frame store, silence and speech apart."""
+"""Frame accuracy and cross-entropy of a model on a labelled frame store, silence and speech apart, in all and cut by cut."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from asr_distill.base import UserError, track
@@ -26,41 +28,97 @@ class FrameAccuracy:
     speech_accuracy: float | None
     cross_entropy: float | None
 
+    @staticmethod
+    def of_sums(frames: float, speech: float, correct: float, correct_speech: float, entropy: float) -> FrameAccuracy:
+        """From counts of frames and the sum of their cross-entropies in nats."""
+        return FrameAccuracy(
+            int(frames),
+            int(speech),
+            100 * correct / frames if frames else None,
+            100 * correct_speech / speech if speech else None,
+            entropy / frames if frames else None,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-@torch.no_grad()
-def frame_accuracy(student: Student, store: FrameStore, batch_size: int = 4096) -> FrameAccuracy:
-    """Accuracy of the network's most probable senone over all labelled frames of ``store``.
+@dataclass(frozen=True, eq=False)
+class CutAccuracies:
+    """Counts of a model on each of a store's N cuts: ``(N,)`` each, of labelled frames only; what a bootstrap needs.
 
-    Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model.
+    frames, frames_speech, correct, correct_speech: int64. cross_entropy: summed over the frames, nats, float64.
     """
+
+    store: FrameStore
+    frames: np.ndarray
+    frames_speech: np.ndarray
+    correct: np.ndarray
+    correct_speech: np.ndarray
+    cross_entropy: np.ndarray
+
+    def total(self) -> FrameAccuracy:
+        """Over all cuts."""
+        columns = (self.frames, self.frames_speech, self.correct, self.correct_speech, self.cross_entropy)
+        return FrameAccuracy.of_sums(*(column.sum().item() for column in columns))
+
+    def rows(self, split: str, system: str, seed: int | None) -> Iterator[dict[str, Any]]:
+        """A plain row for each cut that has labels, in the store's order."""
+        columns = (self.frames, self.correct, self.frames_speech, self.correct_speech, self.cross_entropy)
+        names = ("frames", "correct_frames", "frames_speech", "correct_frames_speech", "cross_entropy_sum")
+        values = zip(*(column.tolist() for column in columns), strict=True)
+        for cut_id, speaker, row in zip(self.store.cut_ids, self.store.speakers, values, strict=True):
+            if row[0]:
+                head = {"id": cut_id, "speaker": speaker, "split": split, "system": system, "seed": seed}
+                yield {**head, **dict(zip(names, row, strict=True))}
+
+
+def check_store(student: Student, store: FrameStore) -> None:
+    """Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model."""
     student.check_senones(store.senones_hash, f"the frame store {store.path}")
     if store.normalisation.kind != student.normalisation.kind:
         raise UserError(
             f"{store.path} was normalised per {store.normalisation.kind}, the model per {student.normalisation.kind};"
             " write the store again with `asr-distill frames --normalisation-from` the training store"
         )
+
+
+def labelled_batches(student: Student, store: FrameStore, batch_size: int, title: str) -> Iterator[dict[str, torch.Tensor]]:
+    """Yields ``inputs`` (B, D), ``labels``, ``frame_indices`` and ``speech`` (B,), a bool, of all labelled frames in order.
+
+    All on the student's device. Raises what `check_store` raises.
+    """
+    check_store(student, store)
     gatherer = WindowGatherer(store, student.window.left, student.window.right, student.device)
     silence = torch.from_numpy(student.inventory.silence_senones).to(student.device)
     frames = torch.from_numpy(store.labelled_frames())
-    sums = torch.zeros(5, dtype=torch.float64, device=student.device)
-    for chunk in track(frames.split(batch_size), "frame accuracy", -(-len(frames) // batch_size), "batches"):
-        batch = gatherer.batch(chunk)
-        labels = batch["labels"]
+    for chunk in track(frames.split(batch_size), title, -(-len(frames) // batch_size), "batches"):
+        if len(chunk):
+            batch = gatherer.batch(chunk)
+            yield {**batch, "speech": ~silence[batch["labels"]]}
+
+
+@torch.no_grad()
+def cut_accuracies(student: Student, store: FrameStore, batch_size: int = 4096) -> CutAccuracies:
+    """Counts of the frames whose most probable senone is the label, cut by cut, over all labelled frames of ``store``.
+
+    Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model.
+    """
+    offsets = torch.from_numpy(store.offsets).to(student.device)
+    sums = torch.zeros(store.num_cuts, 5, dtype=torch.float64, device=student.device)
+    for batch in labelled_batches(student, store, batch_size, "frame accuracy"):
+        labels, speech = batch["labels"], batch["speech"]
         posteriors = student.log_posteriors(batch["inputs"]).to(student.device)
-        correct = posteriors.argmax(1) == labels
-        speech = ~silence[labels]
-        entropy = -posteriors.gather(1, labels[:, None]).double().sum()
-        counts = [torch.tensor(len(labels)), speech.sum(), correct.sum(), (correct & speech).sum(), entropy]
-        sums += torch.stack([count.double().to(student.device) for count in counts])
-    total, speech_total, correct_total, correct_speech, entropy_total = sums.tolist()
-    return FrameAccuracy(
-        int(total),
-        int(speech_total),
-        100 * correct_total / total if total else None,
-        100 * correct_speech / speech_total if speech_total else None,
-        entropy_total / total if total else None,
-    )
+        correct = posteriors.max(dim=1).indices == labels
+        entropy = -posteriors.gather(1, labels[:, None])[:, 0]
+        columns = [torch.ones_like(speech), speech, correct, correct & speech, entropy]
+        cuts = torch.searchsorted(offsets, batch["frame_indices"], right=True) - 1
+        sums.index_add_(0, cuts, torch.stack([column.double() for column in columns], dim=1))
+    frames, frames_speech, correct_frames, correct_speech = sums[:, :4].cpu().numpy().astype(np.int64).T
+    return CutAccuracies(store, frames, frames_speech, correct_frames, correct_speech, sums[:, 4].cpu().numpy())
+
+
+def frame_accuracy(student: Student, store: FrameStore, batch_size: int = 4096) -> FrameAccuracy:
+    """`cut_accuracies` over all cuts; raises what it raises."""
+    return cut_accuracies(student, store, batch_size).total()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from asr_distill.features import ContextWindow, Fbank40, Normalisation
 from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
+from asr_distill.student.identity import model_hash
 from asr_distill.student.scoring_pass import Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
@@ -74,6 +76,15 @@ class Student:
             raise UserError(f"{bundle}: the network has {outputs} outputs for {inventory.num_senones} senones; train it again")
         return cls(config, network, normalisation, priors, inventory, device=device, autocast=autocast)
 
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over everything that decides a posterior; the acoustic scale and notes about the training do not."""
+        return model_hash(self.config, self.network)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that say whose answers these are."""
+        return {"hash": self.hash, "members": [self.hash], "mode": None}
+
     def check_senones(self, senones_hash: str | None, what: str) -> None:
         """Raises `UserError` with both hashes unless ``what`` (a graph, labels, a model) has the senones of this model."""
         check_same(senones_hash, self.inventory.hash, what, "the model")
@@ -103,6 +114,12 @@ class Student:
         """
         inputs = self._inputs(speech, normalised)
         return self._log_posteriors(inputs, chunk_frames).cpu()
+
+    def log_posteriors_for(
+        self, cut_id: str, speaker: str | None, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096
+    ) -> torch.Tensor:
+        """`log_posteriors` of a cut that has a name; only an ensemble with folds answers differently for different names."""
+        return self.log_posteriors(speech, normalised=normalised, chunk_frames=chunk_frames)
 
     def log_likelihoods(self, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
         """Log posterior minus log prior ``(T, C)`` float32 on the CPU, nats; the acoustic scale is not applied.

@@ -135,9 +135,9 @@ def _model_scores(folder: Path, cuts: list[Any], device: str) -> tuple[SenoneInv
     if (folder / "gmm.json").is_file():
         gmm = GmmModel.load(folder)
         return gmm.inventory, ((cut.id, matrix) for cut, matrix in gmm.scores(cuts))
-    from asr_distill.student import Student
+    from asr_distill.student import load_model
 
-    student = Student.load(folder, device=device)
+    student = load_model(folder, device=device)
     return student.inventory, ((scored[0].id, scored[1]) for scored in student.scores(cuts))
 
 

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     add = parser.add_argument
     add("--graph", type=Path, nargs="+", metavar="DIR", help="graph folder; several with --scale-grid: the best is kept")
-    add("--model", type=Path, required=True, metavar="DIR", help="model bundle, or the folder of a monophone GMM")
+    add("--model", type=Path, required=True, metavar="DIR", help="model bundle, ensemble, or the folder of a GMM")
     add("--cuts", type=Path, required=True, metavar="CUTS", help="lhotse CutSet; with senone labels, frames are scored too")
     add("--output", type=Path, required=True, metavar="DIR", help="decode directory to write, decode/SYSTEM/SPLIT")
     add("--system", required=True, metavar="NAME", help="name of the system in reports")
@@ -122,6 +122,7 @@ def _write(
     rtf: dict[str, float],
 ) -> dict[str, Any]:
     """Writes the decode directory and returns what its decode.json says."""
+    from asr_distill.cli.decode.models import ensemble_facts
     from asr_distill.cli.decode.summary import frame_accuracies, not_final, phone_counts
     from asr_distill.decoding.outputs import write_decode_directory
 
@@ -136,6 +137,7 @@ def _write(
         "system": args.system,
         "split": args.split or args.output.name,
         "model": str(args.model),
+        **ensemble_facts(args.model),
         "seed": model.seed,
         "graph": str(graph.path),
         "g": graph.info.get("g"),

@@ -13,7 +13,8 @@ import torch
 from asr_distill.alignment import GmmModel
 from asr_distill.base import UserError
 from asr_distill.senones import SenoneInventory
-from asr_distill.student import Student, Timings
+from asr_distill.student import Timings, load_model
+from asr_distill.student.ensemble_folder import ENSEMBLE_FILE, EnsembleConfig
 
 
 class ScoringModel(Protocol):
@@ -28,10 +29,10 @@ class ScoringModel(Protocol):
 
 
 class NetworkModel:
-    """A network bundle."""
+    """A network bundle, or an ensemble of them."""
 
     def __init__(self, directory: Path, device: str, autocast: str) -> None:
-        self.student = Student.load(directory, device=device, autocast=autocast)
+        self.student = load_model(directory, device=device, autocast=autocast)
         self.inventory = self.student.inventory
         self.acoustic_scale = self.student.acoustic_scale
         seed = self.student.config.training.get("seed")
@@ -63,9 +64,21 @@ class GaussianModel:
 
 
 def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
-    """A network bundle where the folder has a config.json, a GMM where it has a gmm.json."""
-    if (directory / "config.json").is_file() or (directory / "training").is_dir():
+    """A network bundle where the folder has a config.json, an ensemble where an ensemble.json, a GMM where a gmm.json."""
+    if any((directory / name).exists() for name in ("config.json", ENSEMBLE_FILE, "training")):
         return NetworkModel(directory, device, autocast)
     if (directory / "gmm.json").is_file():
         return GaussianModel(directory)
-    raise UserError(f"{directory} is neither a model bundle (config.json) nor a GMM folder (gmm.json); train one first")
+    raise UserError(
+        f"{directory} is neither a model bundle (config.json), an ensemble ({ENSEMBLE_FILE}) nor a GMM folder (gmm.json);"
+        " train one first"
+    )
+
+
+def ensemble_facts(directory: Path) -> dict[str, Any]:
+    """What decode.json says about an ensemble under the key ``ensemble``; nothing for any other model."""
+    if not (directory / ENSEMBLE_FILE).is_file():
+        return {}
+    config = EnsembleConfig.load(directory)
+    names = ("mode", "members", "hashes", "weights", "hash")
+    return {"ensemble": {name: getattr(config, name) for name in names}}

@@ -1,0 +1,137 @@
+"""``asr-distill ensemble``: bundles combined into one model, and what each further member adds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = (
+    "asr-distill ensemble --members models/baseline/seed* --output models/ensemble\n"
+    "         asr-distill ensemble --members models/baseline/seed* --mode weighted --dev frames/dev --output models/weighted\n"
+    "         asr-distill ensemble curve --members models/baseline/seed* --frames frames/dev frames/test --output curve.json"
+    " --plot curve.png"
+)
+MODES, CURVE_MODES = ("arithmetic", "geometric", "weighted", "best"), ("arithmetic", "geometric")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    add = parser.add_argument
+    add(
+        "action",
+        nargs="?",
+        choices=("combine", "curve"),
+        default="combine",
+        help="combine: write an ensemble; curve: measure every size from 1 to all members (default: %(default)s)",
+    )
+    add("--members", type=Path, nargs="+", required=True, metavar="DIR", help="model bundles, in order")
+    add("--output", type=Path, required=True, metavar="PATH", help="combine: the folder to write; curve: the JSON to write")
+    add("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
+    add("--autocast", default="off", choices=("auto", "bf16", "off"), help="precision of the networks (default: %(default)s)")
+    combine = parser.add_argument_group("combine").add_argument
+    combine("--mode", choices=MODES, default="arithmetic", help="how posteriors are combined (default: %(default)s)")
+    combine("--weights", type=float, nargs="+", metavar="W", help="of weighted and best, one per member, in their order")
+    combine("--dev", type=Path, metavar="STORE", help="labelled frames that decide the weights of weighted and best")
+    combine(
+        "--folds",
+        type=Path,
+        metavar="JSON",
+        help='out-of-fold targets: {"speaker or cut id": [numbers of the members that did not train on it]}; "*": all others',
+    )
+    curve = parser.add_argument_group("curve").add_argument
+    curve("--frames", type=Path, nargs="+", metavar="STORE", help="labelled frame stores")
+    curve("--modes", nargs="+", choices=CURVE_MODES, default=list(CURVE_MODES), help="(default: both)")
+    curve("--orders", type=int, default=4, metavar="N", help="random orders of the members to average (default: %(default)s)")
+    curve("--seed", type=int, default=0, metavar="N", help="of the random orders (default: %(default)s)")
+    curve("--plot", type=Path, metavar="PNG", help="draw gain against the number of models")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the subcommand."""
+    return _curve(args) if args.action == "curve" else _combine(args)
+
+
+def _combine(args: argparse.Namespace) -> int:
+    from asr_distill.base import UserError, read_json
+    from asr_distill.cli.main import emit
+    from asr_distill.data import FrameStore
+    from asr_distill.student.ensemble import Ensemble
+    from asr_distill.student.ensemble_curve import fit_weights
+
+    weights, fitted = args.weights, args.mode in ("weighted", "best")
+    if weights is not None and not fitted:
+        raise UserError(f"--mode {args.mode} takes no --weights; weighted is the arithmetic mean with weights")
+    if fitted and weights is None and args.dev is None:
+        raise UserError(f"--mode {args.mode} needs --dev STORE, which decides, or --weights")
+    folds = read_json(args.folds) if args.folds else None
+    if folds is not None and not isinstance(folds, dict):
+        raise UserError(f"{args.folds}: expected an object, speaker or cut id to member numbers")
+    places = {"device": args.device, "autocast": args.autocast}
+    if fitted and weights is None:
+        equal = Ensemble.of_bundles(args.members, **places)
+        weights = fit_weights(equal, FrameStore.open(args.dev), args.mode)
+        ensemble = Ensemble(equal.members, args.mode, weights, folds=folds, paths=equal.paths)
+    else:
+        ensemble = Ensemble.of_bundles(args.members, args.mode, weights, folds=folds, **places)
+    config = ensemble.save(args.output)
+    result = {"output": str(args.output), "members": [str(path) for path in args.members], **ensemble.describe()}
+    lines = [
+        f"{args.mode} ensemble of {len(args.members)}, {ensemble.num_senones} senones, {config.hash[:12]} -> {args.output}"
+    ]
+    if weights is not None:
+        lines += [f"  {weight:.4f}  {path}" for weight, path in zip(weights, args.members, strict=True)]
+    emit(args, result, "\n".join(lines))
+    return 0
+
+
+def _curve(args: argparse.Namespace) -> int:
+    from asr_distill.base import UserError, write_json
+    from asr_distill.cli.main import emit
+    from asr_distill.data import FrameStore
+    from asr_distill.student.ensemble import Ensemble
+    from asr_distill.student.ensemble_curve import ensemble_curve
+    from asr_distill.student.ensemble_plot import plot_curve
+
+    if not args.frames:
+        raise UserError("--frames is missing: name the labelled frame stores to measure on")
+    names = [path.name for path in args.frames]
+    if len(set(names)) != len(names):
+        raise UserError(f"--frames: two stores have the same name ({', '.join(names)}); measure them one after the other")
+    if args.orders < 0:
+        raise UserError(f"--orders {args.orders}: expected 0 or more")
+    modes = list(dict.fromkeys(args.modes))
+    ensemble = Ensemble.of_bundles(args.members, device=args.device, autocast=args.autocast)
+    splits = {
+        path.name: ensemble_curve(ensemble, FrameStore.open(path), modes, orders=args.orders, seed=args.seed)
+        for path in args.frames
+    }
+    result: dict[str, Any] = {
+        "members": [str(path) for path in args.members],
+        "member_hashes": [member.hash for member in ensemble.members],
+        "senones_hash": ensemble.inventory.hash,
+        "modes": modes,
+        "orders": args.orders,
+        "seed": args.seed,
+        "splits": splits,
+    }
+    write_json(args.output, result)
+    if args.plot:
+        plot_curve(splits, modes, args.plot)
+    emit(args, result, "\n".join(_table(name, curve, modes) for name, curve in splits.items()))
+    return 0
+
+
+def _table(name: str, curve: dict[str, Any], modes: list[str]) -> str:
+    def cells(row: dict[str, Any]) -> str:
+        percents = "".join("        -" if row[key] is None else f"{row[key]:>9.2f}" for key in ("accuracy", "speech_accuracy"))
+        return percents + ("            -" if row["cross_entropy"] is None else f"{row['cross_entropy']:>13.4f}")
+
+    lines = [f"{name}: {curve['frames']} frames, {curve['speech_frames']} of speech"]
+    lines.append(f"{'models':<22}{'all %':>9}{'speech %':>9}{'cross-entropy':>13}   random subsets")
+    lines.append(f"{'1, mean of all':<22}{cells(curve['single'])}")
+    for mode in modes:
+        for row in curve[mode]:
+            over_orders = row["random_orders"]
+            lines.append(f"{row['size']:>2} {mode:<19}{cells(row)}{'' if over_orders is None else cells(over_orders)}")
+    return "\n".join(lines)
