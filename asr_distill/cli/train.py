@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_distill.cli.runs import in_processes, parse_seeds, table_of_runs, threads_of_each
+from asr_distill.cli.train_sequence import configure_sequence, sequence_options, sequence_task
 
 EXAMPLE = (
     "asr-distill train --config recipes/conf/cpu.yaml --train frames/train --dev frames/dev --inventory senones/senones.json"
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="seeds trained at a time, each in a process")
+    configure_sequence(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,8 +76,9 @@ def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str
         allow_shared_speakers=args.allow_shared_speakers,
         share=args.share,
     )
+    examples, objective = (task.train, None) if args.objective == "hard" else sequence_task(args, config, task)
     return train_model(
-        *(config, task.train, task.dev, args.output / f"seed{seed}"),
+        *(config, examples, task.dev, args.output / f"seed{seed}", objective),
         description=task.parts.describe(),
         companions=task.parts.write,
         initial_model=args.initial_model,
@@ -89,5 +92,6 @@ def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, 
         if getattr(args, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     command += [word for setting in args.set for word in ("--set", setting)] + (["--quiet"] if args.quiet else [])
+    command += sequence_options(args)
     command += ["--allow-shared-speakers"] if args.allow_shared_speakers else []
     return in_processes([(f"seed {seed}", [*command, "--seeds", str(seed)]) for seed in seeds], args.jobs)

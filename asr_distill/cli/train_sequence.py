@@ -1,0 +1,135 @@
+"""The options of ``asr-distill train`` for sequence training, and what they become: examples and an objective."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asr_distill.student.senone_task import SenoneTask
+    from asr_distill.training import TrainingConfig
+    from asr_distill.training.lattice_free import LatticeFree
+    from asr_distill.training.utterance_examples import UtteranceExamples
+
+OBJECTIVES = ("hard", "lfmmi", "smbr")
+_DEFAULT_SCALE = 0.15
+
+
+def configure_sequence(parser: argparse.ArgumentParser) -> None:
+    """Adds the options; they count where ``--objective`` is not ``hard``."""
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default="hard",
+        help="hard: frames with aligned labels; lfmmi, smbr: whole utterances, fine-tuning --initial-model (default: hard)",
+    )
+    group = parser.add_argument_group("sequence training (--objective lfmmi or smbr)")
+    group.add_argument("--alignments", type=Path, metavar="JSONL", help="of the training cuts; the store's labels come from it")
+    group.add_argument(
+        "--lang", type=Path, metavar="DIR", help="numerators from transcripts with this lexicon, not from phones"
+    )
+    group.add_argument("--acoustic-scale", type=float, metavar="K", help=f"default: the model's own, else {_DEFAULT_SCALE}")
+    group.add_argument("--frame-weight", type=float, default=0.1, metavar="H", help="of cross-entropy, 0 to 1 (default: 0.1)")
+    group.add_argument("--boost", type=float, default=0.0, metavar="B", help="boosted MMI, nats a wrong frame (default: 0)")
+    group.add_argument("--margin", type=float, default=0.05, metavar="M", help="of smbr, nats a frame (default: 0.05)")
+    group.add_argument(
+        "--tolerance",
+        type=int,
+        default=5,
+        metavar="T",
+        help="frames that numerators may leave the alignment; -1: all (default: 5)",
+    )
+    group.add_argument("--lm-order", type=int, default=3, metavar="N", help="of the phone n-gram (default: 3)")
+    group.add_argument("--lm-states", type=int, default=1000, metavar="N", help="it has at most (default: 1000)")
+    group.add_argument("--lm-scale", type=float, default=1.0, metavar="S", help="of its log-probabilities (default: 1)")
+    group.add_argument("--lattice-beam", type=float, default=15.0, metavar="B", help="of the log-sums, nats (default: 15)")
+    group.add_argument(
+        "--max-frames", type=int, default=2000, metavar="T", help="longer utterances are left out (default: 2000)"
+    )
+    group.add_argument(
+        "--max-failed-share", type=float, default=0.05, metavar="S", help="of utterances without numerator (default: 0.05)"
+    )
+
+
+def sequence_options(args: argparse.Namespace) -> list[str]:
+    """The options as words of a command line, for a process that trains one seed."""
+    if args.objective == "hard":
+        return []
+    names = [
+        *("objective", "alignments", "lang", "acoustic_scale", "frame_weight", "boost", "margin", "tolerance", "lm_order"),
+        *("lm_states", "lm_scale", "lattice_beam", "max_frames", "max_failed_share"),
+    ]
+    given = [(name, getattr(args, name)) for name in names if getattr(args, name) is not None]
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given]
+
+
+def sequence_task(args: argparse.Namespace, config: TrainingConfig, task: SenoneTask) -> tuple[UtteranceExamples, LatticeFree]:
+    """Denominator from the alignments of the utterances in ``task``, their numerators, examples and objective.
+
+    Raises `UserError` where an option is missing, k2 is not installed, or parts belong to different senones.
+    """
+    import numpy as np
+
+    from asr_distill.alignment import TranscriptReader
+    from asr_distill.base import UserError
+    from asr_distill.data.utterance_share import frames_of_share
+    from asr_distill.lang.directory import Lang
+    from asr_distill.senones import SenonePriors, read_alignments
+    from asr_distill.sequence import LatticeFreeLoss, NumeratorBuilder, build_denominator, check_k2, estimate_phone_lm
+    from asr_distill.training.lattice_free import LatticeFree, make_numerators
+    from asr_distill.training.precision import choose_device
+    from asr_distill.training.utterance_examples import UtteranceExamples
+
+    check_k2()
+    if args.alignments is None or args.initial_model is None:
+        raise UserError(
+            f"--objective {args.objective} needs --alignments (the phone sequences) and --initial-model (a trained network)"
+        )
+    store, inventory, device = task.store, task.inventory, choose_device(config.device)
+    priors = SenonePriors.load(args.priors, inventory.hash)
+    alignments = read_alignments(args.alignments)
+    frames = frames_of_share(store, args.share)
+    chosen = np.unique(np.searchsorted(store.offsets, frames, side="right") - 1).tolist()
+    sequences = [alignments[store.cut_ids[cut]].phones.tolist() for cut in chosen if store.cut_ids[cut] in alignments]
+    if not sequences:
+        raise UserError(f"{args.alignments} has no alignment of any cut of {store.path}; give those its labels were made of")
+    lm = estimate_phone_lm(sequences, order=args.lm_order, max_states=args.lm_states)
+    denominator = build_denominator(lm, inventory, lm_scale=args.lm_scale)
+    tolerance = None if args.tolerance < 0 else args.tolerance
+    loss = LatticeFreeLoss(
+        denominator,
+        criterion="smbr" if args.objective == "smbr" else "mmi",
+        acoustic_scale=_own_scale(args.initial_model) if args.acoustic_scale is None else args.acoustic_scale,
+        boost=args.boost,
+        margin=args.margin,
+        tolerance=tolerance,
+        beam=args.lattice_beam,
+        device=device,
+    )
+    reader = TranscriptReader.of_lang(Lang.load(args.lang)) if args.lang is not None else None
+    limits: dict[str, Any] = {"max_frames": args.max_frames, "max_failed_share": args.max_failed_share}
+    numerators = make_numerators(
+        *(store, alignments, inventory, NumeratorBuilder(denominator, inventory, reader)),
+        chosen=chosen,
+        transcripts=reader is not None,
+        keeps_times=tolerance is not None,
+        **limits,
+    )
+    examples = UtteranceExamples(
+        *(store, inventory.num_senones, config.window, device), spec_augment=config.spec_augment, cuts=numerators.cuts
+    )
+    objective = LatticeFree(
+        *(loss, numerators.graphs),
+        priors=priors,
+        frame_weight=args.frame_weight,
+        names=store.cut_ids,
+        max_failed_share=args.max_failed_share,
+    )
+    return examples, objective
+
+
+def _own_scale(bundle: Path) -> float:
+    from asr_distill.student import BundleConfig
+
+    return BundleConfig.load(bundle).acoustic_scale or _DEFAULT_SCALE
