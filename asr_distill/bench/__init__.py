@@ -4,11 +4,12 @@ Comes in: a `BenchConfig`; goes out: plain rows with the ratio (median, lowest, 
 side did, batch sizes, threads and peak memory. Open ``pairs.py`` first, then ``training.py``, ``features.py``, ``search.py``.
 """
 
-from asr_distill.bench.configuration import BenchConfig, FeatureCase, SearchCase, TrainingCase
+from asr_distill.bench.configuration import BenchConfig, FeatureCase, SearchCase, SoftTargetCase, TrainingCase
 from asr_distill.bench.features import bench_features
 from asr_distill.bench.pairs import Ratio, interleave
 from asr_distill.bench.publish import bench_results, bench_table, machine
 from asr_distill.bench.search import bench_search
+from asr_distill.bench.soft_targets import bench_soft_targets
 from asr_distill.bench.training import bench_training
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "FeatureCase",
     "Ratio",
     "SearchCase",
+    "SoftTargetCase",
     "TrainingCase",
     "bench_features",
     "bench_results",
     "bench_search",
+    "bench_soft_targets",
     "bench_table",
     "bench_training",
     "interleave",

@@ -98,6 +98,35 @@ class SearchCase:
 
 
 @dataclass(frozen=True)
+class SoftTargetCase:
+    """One student and a store of its teacher's top-k targets.
+
+    config, settings, num_senones: as in `TrainingCase`. members: of the ensemble. frames: in the store; shard_frames: in each
+    of its shards. temperature: at which targets are read, one of 1, 2, 5, 10. block_steps: batches that each side does in its
+    turn. goal: frames read and softened over frames of training steps.
+    """
+
+    name: str
+    config: str | None = None
+    settings: tuple[str, ...] = ()
+    num_senones: int = 2000
+    members: int = 10
+    top_k: int = 16
+    temperature: float = 2.0
+    frames: int = 100_000
+    shard_frames: int = 20_000
+    block_steps: int = 20
+    pairs: int = 7
+    goal: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        _require_positive(num_senones=self.num_senones, members=self.members, frames=self.frames, top_k=self.top_k)
+        _require_positive(shard_frames=self.shard_frames, block_steps=self.block_steps, pairs=self.pairs)
+        if self.temperature not in (1, 2, 5, 10):
+            raise ValueError(f"temperature is {self.temperature:g}, expected 1, 2, 5 or 10, which the store is written for")
+
+
+@dataclass(frozen=True)
 class BenchConfig:
     """Everything that ``asr-distill bench`` measures; threads: of the CPU, none leaves torch's choice."""
 
@@ -110,11 +139,18 @@ class BenchConfig:
         ),
     )
     features: FeatureCase = field(default_factory=FeatureCase)
+    soft_targets: tuple[SoftTargetCase, ...] = (
+        SoftTargetCase("cpu", settings=CPU_SETTINGS),
+        SoftTargetCase("paper", settings=PAPER_SETTINGS, num_senones=14_000, frames=20_000, block_steps=1, pairs=5),
+    )
     search: tuple[SearchCase, ...] = (SearchCase(100, 2.2), SearchCase(1000, 1.9), SearchCase(5000, 1.75, goal=1.0))
 
     def __post_init__(self) -> None:
         if self.threads is not None:
             _require_positive(threads=self.threads)
-        names = [case.name for case in self.train]
-        if len(set(names)) != len(names):
-            raise ValueError(f"training cases need different names, found {', '.join(names)}")
+        for kind, names in (
+            ("training", [case.name for case in self.train]),
+            ("soft-target", [case.name for case in self.soft_targets]),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{kind} cases need different names, found {', '.join(names)}")

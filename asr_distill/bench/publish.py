@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from asr_distill.bench import features, search, training
+from asr_distill.bench import features, search, soft_targets, training
 from asr_distill.report.environment import commit, environment, today, version_of
 from asr_distill.report.page import Table, number, plain_table
 from asr_distill.report.results import empty_results
 
 ABOUT = (
     "Each ratio is the speed of ours over that of a named reference on the same work, both measured in turn (A B A B) within"
-    " one run: the median over the pairs, with the lowest and the highest. Waveforms and training frames are synthetic; the"
-    " scores of the search bench are simulated (random observations around the senones of sampled state sequences), the graphs"
-    " are HCLGs over CMUdict words with a bigram of random text. Worse paths are utterances whose best path scores below that"
-    " of the widest search. Peak memory is that of a process of its own for each side; what the imports alone took stands"
-    " beside it."
+    " one run: the median over the pairs, with the lowest and the highest. Waveforms, training frames and soft targets are"
+    " synthetic; the scores of the search bench are simulated (random observations around the senones of sampled state"
+    " sequences), the graphs are HCLGs over CMUdict words with a bigram of random text. Worse paths are utterances whose best"
+    " path scores below that of the widest search. Peak memory is that of a process of its own for each side; what the imports"
+    " alone took stands beside it."
 )
 
 
@@ -58,7 +58,7 @@ def bench_results(bench: Mapping[str, Any], command: str | None) -> dict[str, An
             "search": "Search: settings and errors",
             "memory": "Peak memory",
         },
-        bench={name: bench.get(name) for name in ("train", "features", "search")},
+        bench={name: bench.get(name) for name in ("train", "features", "soft_targets", "search")},
     )
     results["headline"].update(headline(bench))
     return results
@@ -68,6 +68,7 @@ def headline(bench: Mapping[str, Any]) -> dict[str, float | None]:
     """The fixed names that this bench measures."""
     train = {row["case"]: row for row in bench.get("train") or []}
     search = {row["words"]: row for row in bench.get("search") or []}
+    targets = {row["case"]: row for row in bench.get("soft_targets") or []}
 
     def median(row: Mapping[str, Any] | None, name: str) -> float | None:
         compared = (row or {}).get(name)
@@ -79,6 +80,10 @@ def headline(bench: Mapping[str, Any]) -> dict[str, float | None]:
         "train_vs_matmul_paper_cpu": median(train.get("paper"), "vs_matmul"),
         "fbank_vs_native": median(bench.get("features"), "extract_vs_native"),
         "search_k2_vs_kaldi_5000_words": median(search.get(5000), "vs_kaldi"),
+        "store_read_vs_student_step": median(targets.get("cpu"), "read_vs_step"),
+        "store_bytes_per_frame_14k": next(
+            (row["bytes_per_frame"] for row in targets.values() if row["senones"] == 14_000), None
+        ),
     }
 
 
@@ -108,6 +113,15 @@ def ratio_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
         ):
             if found.get(key):
                 rows.append(_ratio_row(name, found[key], found[key]["threads"]))
+    for row in bench.get("soft_targets") or []:
+        name = f"soft targets {row['case']} ({row['senones']:,} classes, {row['bytes_per_frame']:.1f} bytes a frame)"
+        for key, sides in (
+            ("read_vs_step", "read / student's step"),
+            ("read_mapped_vs_step", "read from mapped files / student's step"),
+            ("read_dense_vs_step", "read as (N, C) / student's step"),
+            ("read_vs_ensemble", f"read / {row['members']} networks again"),
+        ):
+            rows.append(_ratio_row(f"{name}: {sides}", row[key], row["threads"]))
     for row in bench.get("search") or []:
         name = f"search {row['words']:,} words: k2 / kaldi-decoder"
         if row["vs_kaldi"]:
@@ -138,7 +152,12 @@ def _ratio_row(name: str, row: Mapping[str, Any], threads: int | None) -> dict[s
 
 def side_rows() -> list[dict[str, str]]:
     """What is done between two looks at the clock."""
-    rooms = {"train": training.SIDES, "features": features.SIDES, "search": search.SIDES}
+    rooms = {
+        "train": training.SIDES,
+        "features": features.SIDES,
+        "soft targets": soft_targets.SIDES,
+        "search": search.SIDES,
+    }
     return [{"side": f"{room}: {name}", "does": text} for room, sides in rooms.items() for name, text in sides.items()]
 
 

@@ -1,4 +1,4 @@
-"""``asr-distill bench``: training, features and search, each measured against a named reference."""
+"""``asr-distill bench``: training, features, soft targets and search, each measured against a named reference."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ EXAMPLE = "asr-distill bench all --config recipes/bench/conf/full.yaml --output 
 PARTS = {
     "train": "the training loop against the same steps on resident data and against its matrix products",
     "features": "filterbanks against a bare kaldi-native-fbank loop",
+    "soft-targets": "stored soft targets read and softened against the student's training step and the ensemble",
     "search": "k2 against kaldi-decoder on the same graphs and simulated scores, at equal word error rate",
 }
 
@@ -57,7 +58,15 @@ def _measure(args: argparse.Namespace) -> int:
     import torch
 
     from asr_distill.base import UserError, load_config, to_mapping, write_json
-    from asr_distill.bench import BenchConfig, bench_features, bench_search, bench_table, bench_training, machine
+    from asr_distill.bench import (
+        BenchConfig,
+        bench_features,
+        bench_search,
+        bench_soft_targets,
+        bench_table,
+        bench_training,
+        machine,
+    )
     from asr_distill.cli.main import emit
     from asr_distill.report.environment import commit, today
 
@@ -77,6 +86,8 @@ def _measure(args: argparse.Namespace) -> int:
         if "features" in chosen:
             with tempfile.TemporaryDirectory(dir=folder) as inner:
                 bench["features"] = bench_features(config.features, inner, **shared)
+        if "soft-targets" in chosen:
+            bench["soft_targets"] = [bench_soft_targets(case, folder, **shared) for case in config.soft_targets]
         if "search" in chosen:
             bench["search"] = [bench_search(case, folder, **shared) for case in config.search]
     write_json(args.output, bench)
@@ -91,7 +102,8 @@ def _publish(args: argparse.Namespace) -> int:
     from asr_distill.report import check_results, markdown_page, results_page
 
     bench = read_json(args.input)
-    missing = [part for part in ("environment", *PARTS) if part not in bench] if isinstance(bench, dict) else ["environment"]
+    keys = ("environment", *(part.replace("-", "_") for part in PARTS))
+    missing = [key for key in keys if key not in bench] if isinstance(bench, dict) else ["environment"]
     if missing:
         raise UserError(f"{args.input} has no {', '.join(missing)}: run `asr-distill bench all --output {args.input}` first")
     results = bench_results(bench, args.command)

@@ -155,10 +155,11 @@ class SoftTargetWriter:
                 f"cut {cut_id!r}: soft targets {tuple(rows.shape)}, expected (frames, {expected}) with a frame or more"
             )
         sums = rows.logsumexp(1, keepdim=True)
-        if not bool((sums.abs() <= _TOLERANCE).all()):  # also where a row holds NaN or +inf, or nothing but -inf
-            worst = int(sums.abs().nan_to_num(float("inf")).argmax())
+        wrong = ~(sums.abs() <= _TOLERANCE)  # also where a row holds NaN or +inf, or nothing but -inf
+        if bool(wrong.any()):
+            first = int(wrong.int().argmax())
             raise UserError(
-                f"cut {cut_id!r}, frame {worst}: not log-probabilities (their log sum is {float(sums[worst]):g}, expected 0);"
+                f"cut {cut_id!r}, frame {first}: not log-probabilities (their log sum is {float(sums[first]):g}, expected 0);"
                 " give log_softmax of the teacher's logits"
             )
         return rows - sums

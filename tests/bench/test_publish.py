@@ -26,6 +26,12 @@ def training(name: str) -> dict:
     return {**shared, "vs_resident": compared(0.96), "vs_matmul": compared(0.7), "memory": {"loop": MEMORY, "products": MEMORY}}
 
 
+def reading(name: str, senones: int, ratio: float) -> dict:
+    shared = {"case": name, "senones": senones, "bytes_per_frame": 72.125, "members": 10, "threads": 2}
+    keys = ("read_vs_step", "read_mapped_vs_step", "read_dense_vs_step", "read_vs_ensemble")
+    return {**shared, **{key: compared(ratio) for key in keys}}
+
+
 def searching(words: int, k2: bool) -> dict:
     engine = {"beam": 12.0, "max_active": 7000, "batch_size": 4, "wer": 8.1, "worse_paths": 1, "rtf": 0.01, "cpu_rtf": 0.012}
     return {
@@ -48,6 +54,7 @@ def bench(k2: bool = True) -> dict:
         "date": "2024-01-01",
         "train": [training("cpu"), training("paper")],
         "features": features,
+        "soft_targets": [reading("cpu", 2000, 300.0), reading("paper", 14_000, 5000.0)],
         "search": [searching(100, k2), searching(5000, k2)],
     }
 
@@ -64,10 +71,10 @@ def test_results_follow_the_contract() -> None:
         "train_mfu_gpu": None,
         "fbank_vs_native": 0.95,
         "search_k2_vs_kaldi_5000_words": 1.1,
-        "store_read_vs_student_step": None,
-        "store_bytes_per_frame_14k": None,
+        "store_read_vs_student_step": 300.0,
+        "store_bytes_per_frame_14k": 72.125,
     }
-    assert len(results["tables"]["ratios"]) == 4 + 2 + 4
+    assert len(results["tables"]["ratios"]) == 4 + 2 + 8 + 4
     assert "simulated" in results["about"]
 
 
@@ -98,6 +105,7 @@ def test_the_recipes_configurations_are_valid(size: str) -> None:
     config = load_config(BenchConfig, ROOT / "recipes" / "bench" / "conf" / f"{size}.yaml")
     assert [case.name for case in config.train] == ["cpu", "paper"]
     assert config.train[1].goal_matmul == 0.8
+    assert config.soft_targets[0].name == "cpu"
 
 
 def test_wrong_values_are_refused() -> None:

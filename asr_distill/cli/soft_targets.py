@@ -1,0 +1,303 @@
+"""``asr-distill soft-targets``: what a teacher says about every frame of a frame store, written once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asr_distill.data import FrameStore
+    from asr_distill.distillation.soft_target_modes import Encoding
+
+EXAMPLE = (
+    "asr-distill soft-targets --teacher models/ensemble --frames frames/train --mode topk --top-k 16 --temperatures 1,2,5,10"
+    " --output soft_targets/train\n"
+    "         asr-distill soft-targets --estimate --num-classes 14000 --num-frames 700000000\n"
+    "         asr-distill soft-targets --verify soft_targets/train\n"
+    "         asr-distill soft-targets --study --teacher models/ensemble --frames frames/dev --output study.json"
+)
+_TOPK_SHOWN = 16
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--estimate", action="store_true", help="only print bytes per frame and in all for each mode")
+    what.add_argument("--verify", type=Path, metavar="DIR", help="check every byte of a store instead of writing one")
+    what.add_argument(
+        "--study", action="store_true", help="divergence of each mode from dense as k grows, on the teacher and simulated"
+    )
+    parser.add_argument("--teacher", type=Path, metavar="DIR", help="a model bundle, or the folder of an ensemble")
+    parser.add_argument(
+        "--frames", type=Path, metavar="STORE", help="frame store, normalised as the teacher's; labels are not needed"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="PATH", help="the store to write or to continue; with --study the JSON file"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("dense", "topk", "sampled"),
+        default="topk",
+        help="all classes and any temperature; the k best and a tail; draws at one temperature (default: %(default)s)",
+    )
+    parser.add_argument("--top-k", type=int, default=16, metavar="K", help="classes kept by topk (default: %(default)s)")
+    parser.add_argument(
+        "--temperatures",
+        default=None,
+        metavar="LIST",
+        help="at which topk can be read, or the one at which sampled draws (default: 1,2,5,10)",
+    )
+    parser.add_argument("--num-samples", type=int, default=40, metavar="N", help="draws of sampled (default: %(default)s)")
+    parser.add_argument("--shard-frames", type=int, metavar="N", help="frames of a shard (default: 262144, at most 256 MB)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: %(default)s)")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="with --estimate, instead of a teacher")
+    parser.add_argument("--num-frames", type=int, metavar="N", help="with --estimate, instead of a frame store")
+    parser.add_argument("--study-frames", type=int, default=2000, metavar="N", help="measured (default: %(default)s)")
+    parser.add_argument(
+        "--simulated-frames", type=int, default=256, metavar="N", help="measured at 14,000 classes (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
+    parser.add_argument("--autocast", default="off", choices=("auto", "bf16", "off"), help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the subcommand."""
+    if args.verify:
+        return _verify(args)
+    if args.estimate:
+        return _estimate(args)
+    return _study(args) if args.study else _write(args)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from asr_distill.cli.main import emit
+    from asr_distill.distillation import SoftTargetStore
+
+    store = SoftTargetStore.open(args.verify, resident_bytes=0)
+    store.verify()
+    emit(args, {"store": str(args.verify), "verified": True, "hash": store.hash}, f"{args.verify}: whole, {store.hash}")
+    return 0
+
+
+def _estimate(args: argparse.Namespace) -> int:
+    from asr_distill.base import UserError
+    from asr_distill.cli.main import emit
+    from asr_distill.data import FrameStore
+    from asr_distill.distillation.soft_target_modes import estimate
+
+    if args.num_classes is None and args.teacher is None:
+        raise UserError("--estimate needs the number of classes: give --teacher or --num-classes")
+    if args.num_frames is None and args.frames is None:
+        raise UserError("--estimate needs the number of frames: give --frames or --num-frames")
+    num_classes = args.num_classes or _teacher(args).num_senones
+    num_frames = args.num_frames or FrameStore.open(args.frames).num_frames
+    rows = estimate(_encodings(args, num_classes), num_frames)
+    emit(args, {"num_classes": num_classes, "num_frames": num_frames, "modes": rows}, _sizes(rows, num_classes))
+    return 0
+
+
+def _write(args: argparse.Namespace) -> int:
+    import logging
+    import time
+
+    from asr_distill.base import UserError, track
+    from asr_distill.cli.main import emit
+    from asr_distill.distillation import SoftTargetStore
+    from asr_distill.distillation.soft_target_modes import estimate
+
+    if args.output is None:
+        raise UserError("--output is missing: name the folder of the store")
+    teacher, frames = _inputs(args)
+    log = logging.getLogger("asr_distill")
+    for line in _sizes(estimate(_encodings(args, teacher.num_senones), frames.num_frames), teacher.num_senones).splitlines():
+        log.info("%s", line)
+    writer = SoftTargetStore.create(
+        args.output,
+        mode=args.mode,
+        num_classes=teacher.num_senones,
+        senones_hash=teacher.inventory.hash,
+        teacher=_describe(args, teacher),
+        temperatures=_temperatures(args),
+        top_k=args.top_k,
+        num_samples=args.num_samples,
+        source={"frames": frames.hash},
+        shard_frames=args.shard_frames,
+        seed=args.seed,
+    )
+    start, written = time.perf_counter(), 0
+    with writer:
+        waiting = [cut for cut in frames if not writer.done(cut.id)]
+        for cut in track(waiting, f"soft targets {args.output}", len(waiting), "cuts"):
+            writer.add(cut.id, _posteriors(teacher, frames, cut.id))
+            written += cut.end - cut.start
+    seconds = time.perf_counter() - start
+    store = SoftTargetStore.open(args.output, resident_bytes=0)
+    size = sum(file.stat().st_size for file in args.output.iterdir())
+    result = {
+        "store": str(args.output),
+        "mode": store.mode,
+        "cuts": len(store),
+        "frames": store.num_frames,
+        "frames_written_now": written,
+        "frames_per_second": written / seconds if written else None,
+        "bytes_per_frame": store.bytes_per_frame,
+        "bytes": size,
+        "senones_hash": store.senones_hash,
+        "hash": store.hash,
+    }
+    rate = f"{written} written now at {written / seconds:.0f} frames/s" if written else "nothing was left to do"
+    text = (
+        f"{args.output}: {store.mode}, {len(store)} cuts, {store.num_frames} frames of {store.bytes_per_frame} bytes,"
+        f" {size / 1e6:.1f} MB in all; {rate}"
+    )
+    emit(args, result, text)
+    return 0
+
+
+def _study(args: argparse.Namespace) -> int:
+    import numpy as np
+    import torch
+
+    from asr_distill.base import UserError, write_json
+    from asr_distill.cli.main import emit
+    from asr_distill.distillation.soft_target_study import (
+        MEASURES,
+        MODES,
+        residual_mass,
+        simulated_posteriors,
+        study_soft_targets,
+    )
+
+    if args.output is None:
+        raise UserError("--output is missing: name the JSON file of the study")
+    temperatures = _temperatures(args)
+    result: dict[str, Any] = {"modes": MODES, "measures": MEASURES, "temperatures": temperatures, "studies": []}
+
+    def add(name: str, posteriors: torch.Tensor, measured: int, **about: Any) -> None:
+        rows = study_soft_targets(
+            posteriors[:measured], posteriors[measured:], temperatures=temperatures, seed=args.seed, description=name
+        )
+        k = min(_TOPK_SHOWN, posteriors.shape[1])
+        residuals = {f"{value:g}": residual_mass(posteriors[:measured], k, value) for value in temperatures}
+        counts = {"num_classes": posteriors.shape[1], "frames": measured, "frames_for_tail": len(posteriors) - measured}
+        result["studies"].append({"posteriors": name, **about, **counts, f"mass_outside_{k}": residuals, "rows": rows})
+
+    if args.teacher is not None or args.frames is not None:
+        teacher, frames = _inputs(args)
+        order, parts, found = np.random.default_rng(args.seed).permutation(frames.num_cuts), [], 0
+        for index in order:  # whole cuts, so that no cut is on both sides of the split but one
+            parts.append(_posteriors(teacher, frames, frames.cut_ids[index]))
+            found += len(parts[-1])
+            if found >= 8 * args.study_frames:
+                break
+        measured = min(args.study_frames, found // 2)
+        add("real", torch.cat(parts), measured, teacher=_describe(args, teacher), source={"frames": frames.hash})
+    if args.simulated_frames:
+        simulated = simulated_posteriors(5 * args.simulated_frames, args.num_classes or 14_000, seed=args.seed)
+        add("simulated", simulated, args.simulated_frames)
+    write_json(args.output, result)
+    emit(args, result, f"{_divergences(result)}\nwrote {args.output}")
+    return 0
+
+
+def _divergences(result: dict[str, Any]) -> str:
+    lines = [f"{'posteriors':<12} {'mode':<18} {'k':>4} {'T':>5} {'bytes':>6} {'KL(dense||stored)':>18} {'variation':>10}"]
+    for study in result["studies"]:
+        for row in study["rows"]:
+            divergence = "-" if row["kl_dense_to_stored"] is None else f"{row['kl_dense_to_stored']:.5f}"
+            lines.append(
+                f"{study['posteriors']:<12} {row['mode']:<18} {row['k'] or '-':>4} {row['temperature']:>5g}"
+                f" {row['bytes_per_frame']:>6} {divergence:>18} {row['total_variation']:>10.5f}"
+            )
+    return "\n".join(lines)
+
+
+def _inputs(args: argparse.Namespace) -> tuple[Any, FrameStore]:
+    """The teacher and the frames, which fit each other."""
+    from asr_distill.base import UserError
+    from asr_distill.data import FrameStore
+
+    for name in ("teacher", "frames"):
+        if getattr(args, name) is None:
+            raise UserError(f"--{name} is missing; see `asr-distill soft-targets --help`")
+    teacher, frames = _teacher(args), FrameStore.open(args.frames)
+    if frames.senones_hash is not None:
+        teacher.check_senones(frames.senones_hash, f"the frame store {frames.path}")
+    again = "write the store again with `asr-distill frames --normalisation-from` the training store"
+    if frames.normalisation.kind != teacher.normalisation.kind:
+        raise UserError(
+            f"{frames.path} was normalised per {frames.normalisation.kind}, the teacher per {teacher.normalisation.kind};"
+            f" {again}"
+        )
+    if frames.normalisation.kind == "corpus" and frames.normalisation.hash != teacher.normalisation.hash:
+        raise UserError(f"{frames.path} was normalised with other statistics than the teacher; {again}")
+    if frames.feature_config != teacher.config.features:
+        raise UserError(f"{frames.path} holds other features than the teacher takes; compute them with its configuration")
+    return teacher, frames
+
+
+def _teacher(args: argparse.Namespace) -> Any:
+    from asr_distill.student.ensemble import load_model
+
+    return load_model(args.teacher, device=args.device, autocast=args.autocast)
+
+
+def _posteriors(teacher: Any, frames: FrameStore, cut_id: str) -> Any:
+    """``(T, C)`` float32 of one cut, of members that did not train on it where the ensemble has folds.
+
+    Cut by cut, so that no figure depends on where a stopped writer went on.
+    """
+    import numpy as np
+
+    from asr_distill.student.ensemble import Ensemble
+
+    features = np.array(frames.utterance(cut_id)[0])
+    if isinstance(teacher, Ensemble):
+        return teacher.log_posteriors_for(cut_id, frames.cut(cut_id).speaker, features, normalised=True)
+    return teacher.log_posteriors(features, normalised=True)
+
+
+def _describe(args: argparse.Namespace, teacher: Any) -> dict[str, Any]:
+    """What names the teacher, and the precision that it was asked in."""
+    return {**teacher.describe(), "autocast": args.autocast}
+
+
+def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
+    """One of each mode, the chosen one first."""
+    from asr_distill.distillation.soft_target_modes import MODES, Encoding
+
+    temperatures = _temperatures(args)
+    return [
+        Encoding.choose(
+            mode, num_classes, temperatures[:1] if mode == "sampled" else temperatures, args.top_k, args.num_samples
+        )
+        for mode in sorted(MODES, key=lambda mode: mode != args.mode)
+    ]
+
+
+def _temperatures(args: argparse.Namespace) -> list[float]:
+    from asr_distill.base import UserError
+    from asr_distill.distillation.soft_target_modes import TEMPERATURES
+
+    if args.temperatures is None:
+        return list(TEMPERATURES)
+    try:
+        return [float(word) for word in args.temperatures.split(",")]
+    except ValueError:
+        raise UserError(f"--temperatures {args.temperatures}: expected numbers, such as 1,2,5,10") from None
+
+
+def _sizes(rows: list[dict[str, Any]], num_classes: int) -> str:
+    """Mode, bytes per frame and in all, in columns."""
+    lines = [
+        f"{rows[0]['frames']} frames of {num_classes} classes",
+        f"{'mode':<8} {'bytes per frame':>16} {'in all':>14}  holds",
+    ]
+    for row in rows:
+        total = f"{row['bytes'] / 1e9:,.3f} GB"
+        held = {"topk": f"k = {row['top_k']}", "sampled": f"{row['num_samples']} draws", "dense": "every class"}[row["mode"]]
+        known = row["temperatures"]
+        at = "any T" if known == "any" else f"T = {', '.join(f'{value:g}' for value in known)}"
+        lines.append(f"{row['mode']:<8} {row['bytes_per_frame']:>16,} {total:>14}  {held}, {at}")
+    return "\n".join(lines)

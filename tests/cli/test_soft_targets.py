@@ -1,0 +1,167 @@
+"""``asr-distill soft-targets`` with a tiny untrained teacher on frames of noise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lhotse import MonoCut, SupervisionSegment
+from lhotse.features.base import Features
+from lhotse.features.io import NumpyFilesWriter
+
+from asr_distill.cli.main import main
+from asr_distill.data import FrameStore
+from asr_distill.distillation import SoftTargetStore
+from asr_distill.distillation import soft_target_writer as writer
+from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
+from asr_distill.models import build_network, complete_network_config, save_network
+from asr_distill.senones import SenoneInventory, SenonePriors, default_topology, monophone_tree
+from asr_distill.student import BundleParts, Student
+
+LENGTHS = {"u1": 30, "u1_sp0.9": 33, "u2": 21, "u3": 40}
+
+
+@dataclass(frozen=True)
+class Setting:
+    folder: Path
+    teacher: Path
+    frames: Path
+
+    def run(self, *words: str) -> int:
+        return main(["soft-targets", "--quiet", "--teacher", str(self.teacher), "--frames", str(self.frames), *words])
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    folder = tmp_path_factory.mktemp("soft-targets")
+    topology = default_topology(["SIL", "A", "B"], ["SIL"])
+    inventory = SenoneInventory(topology, monophone_tree(topology))
+    inventory.save(folder / "senones.json")
+    labels = [np.arange(inventory.num_senones)]
+    SenonePriors.from_labels(labels, inventory.num_senones, inventory.hash).save(folder / "priors.json")
+    teacher = folder / "teacher"
+    teacher.mkdir()
+    parts = BundleParts(
+        folder / "senones.json", folder / "priors.json", Fbank40Config(), ContextWindow(), Normalisation("utterance")
+    )
+    config = complete_network_config({"name": "senone_dnn", "layers": 1, "width": 8}, inventory.num_senones, 1040)
+    network = build_network(config, torch.Generator().manual_seed(0))
+    save_network(teacher, network, config, {"training": {}, **parts.describe()})
+    parts.write(teacher)
+    return Setting(folder, teacher, frames(folder, "utterance"))
+
+
+def frames(folder: Path, kind: str) -> Path:
+    """A frame store without labels, as of a transfer set that nobody transcribed."""
+    values, cuts = NumpyFilesWriter(folder / "fbank"), []
+    for seed, (name, length) in enumerate(LENGTHS.items()):
+        noise = np.random.default_rng(seed).standard_normal((length, 40), dtype=np.float32)
+        stored = Features(
+            type="fbank40",
+            num_frames=length,
+            num_features=40,
+            frame_shift=0.01,
+            sampling_rate=16000,
+            start=0.0,
+            duration=length / 100,
+            storage_type="numpy_files",
+            storage_path=str(values.storage_path),
+            storage_key=values.write(name, noise),
+        )
+        cut = MonoCut(id=name, start=0.0, duration=length / 100, channel=0, features=stored)
+        cut.supervisions = [SupervisionSegment(name, name, 0.0, cut.duration, speaker=name[:2])]
+        cuts.append(cut)
+    return FrameStore.create(folder / "frames" / kind, cuts, kind, feature_config=Fbank40Config()).path
+
+
+def printed(capsys) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_store_holds_what_the_teacher_says(setting: Setting, capsys) -> None:
+    output = setting.folder / "dense"
+    assert setting.run("--mode", "dense", "--output", str(output), "--json") == 0
+    result = printed(capsys)
+    assert (result["cuts"], result["frames"], result["frames_written_now"]) == (4, 124, 124)
+    store, teacher, features = SoftTargetStore.open(output), Student.load(setting.teacher), FrameStore.open(setting.frames)
+    assert store.senones_hash == teacher.inventory.hash
+    assert store.teacher["hash"] == teacher.hash
+    assert store.cut_ids == features.cut_ids
+    for cut_id in LENGTHS:
+        posteriors = teacher.log_posteriors(np.array(features.utterance(cut_id)[0]), normalised=True)
+        assert torch.allclose(store.log_probs(cut_id, 2.0), torch.log_softmax(posteriors / 2, 1), atol=5e-3)
+    assert main(["soft-targets", "--verify", str(output), "--json"]) == 0
+    assert printed(capsys) == {"store": str(output), "verified": True, "hash": store.hash}
+
+
+def test_a_stopped_run_continues(setting: Setting, capsys, monkeypatch) -> None:
+    words = ("--top-k", "4", "--temperatures", "1,2", "--shard-frames", "50", "--json", "--output")
+    assert setting.run(*words, str(setting.folder / "whole")) == 0
+    add, added = writer.SoftTargetWriter.add, []
+
+    def stopping(self, cut_id, log_probs) -> None:
+        if cut_id == "u3":
+            raise KeyboardInterrupt
+        add(self, cut_id, log_probs)
+
+    monkeypatch.setattr(writer.SoftTargetWriter, "add", stopping)
+    assert setting.run(*words, str(setting.folder / "stopped")) == 130
+    monkeypatch.setattr(writer.SoftTargetWriter, "add", lambda self, *cut: (added.append(cut[0]), add(self, *cut))[1])
+    capsys.readouterr()
+    assert setting.run(*words, str(setting.folder / "stopped")) == 0
+    assert added == ["u2", "u3"]
+    assert printed(capsys)["frames_written_now"] == 61
+    files = sorted(file.name for file in (setting.folder / "whole").iterdir())
+    assert files == sorted(file.name for file in (setting.folder / "stopped").iterdir())
+    for name in files:
+        assert (setting.folder / "whole" / name).read_bytes() == (setting.folder / "stopped" / name).read_bytes()
+    assert setting.run(*words, str(setting.folder / "whole")) == 0
+    assert printed(capsys)["frames_written_now"] == 0
+    assert setting.run("--top-k", "3", *words[2:], str(setting.folder / "whole")) == 1
+    assert "was begun with top_k 4, now it is 3" in capsys.readouterr().err
+
+
+def test_estimate_does_no_work(setting: Setting, capsys) -> None:
+    assert main(["soft-targets", "--estimate", "--num-classes", "14000", "--num-frames", "700000000", "--json"]) == 0
+    sizes = {row["mode"]: row for row in printed(capsys)["modes"]}
+    assert sizes["topk"]["bytes_per_frame"] <= 80
+    assert sizes["topk"]["bytes"] < 56e9
+    assert sizes["dense"]["bytes"] == 19_600_000_000_000
+    assert setting.run("--estimate", "--output", str(setting.folder / "none")) == 0
+    assert f"124 frames of {Student.load(setting.teacher).num_senones} classes" in capsys.readouterr().out
+    assert not (setting.folder / "none").exists()
+    assert main(["soft-targets", "--estimate", "--num-frames", "5"]) == 1
+    assert "give --teacher or --num-classes" in capsys.readouterr().err
+
+
+def test_study_of_the_teacher_and_of_simulated_posteriors(setting: Setting, capsys) -> None:
+    words = ("--study-frames", "40", "--simulated-frames", "20", "--num-classes", "60", "--temperatures", "1,5", "--json")
+    assert setting.run("--study", *words, "--output", str(setting.folder / "study.json")) == 0
+    result = printed(capsys)
+    assert result == json.loads((setting.folder / "study.json").read_text())
+    real, simulated = result["studies"]
+    assert (real["posteriors"], simulated["posteriors"]) == ("real", "simulated")
+    assert real["frames"] == 40
+    assert real["frames_for_tail"] > 40
+    assert simulated["num_classes"] == 60
+    assert {row["mode"] for row in simulated["rows"]} == set(result["modes"])
+    assert simulated["mass_outside_16"]["5"] > simulated["mass_outside_16"]["1"]
+
+
+def test_what_does_not_fit_is_refused(setting: Setting, capsys) -> None:
+    other = ["--teacher", str(setting.teacher), "--frames", str(frames(setting.folder, "none"))]
+    assert main(["soft-targets", *other, "--output", str(setting.folder / "no")]) == 1
+    assert "was normalised per none, the teacher per utterance" in capsys.readouterr().err
+    for words, message in (
+        ((), "--output is missing"),
+        (("--mode", "sampled", "--output", str(setting.folder / "no")), "drawn at one temperature, found 1, 2, 5, 10"),
+        (("--temperatures", "a", "--output", str(setting.folder / "no")), "expected numbers, such as 1,2,5,10"),
+    ):
+        assert setting.run(*words) == 1
+        assert message in capsys.readouterr().err
+    assert main(["soft-targets", "--output", "x"]) == 1
+    assert "--teacher is missing" in capsys.readouterr().err

@@ -1,0 +1,269 @@
+"""A store written, continued, read by rows, and refused where it is not what was written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asr_distill.base import UserError
+from asr_distill.distillation import SoftTargetStore
+from asr_distill.distillation.soft_target_shards import Shard
+
+CLASSES, LENGTHS = 11, {"a": 4, "b": 3, "b_sp0.9": 5, "c": 1, "d": 6}
+SETTINGS: dict[str, Any] = {
+    "num_classes": CLASSES,
+    "senones_hash": "5e",
+    "teacher": {"hash": "7e", "members": ["m0", "m1"], "mode": "arithmetic"},
+    "top_k": 3,
+    "num_samples": 5,
+    "shard_frames": 6,
+}
+MODES = {"dense": [1.0], "topk": [1.0, 2.0], "sampled": [2.0]}
+
+
+def posteriors(cut_id: str) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(cut_id.encode()))
+    return torch.log_softmax(2 * torch.randn(LENGTHS[cut_id], CLASSES, generator=generator), 1)
+
+
+def create(path: Path, mode: str, **changes: Any):
+    return SoftTargetStore.create(path, **{"mode": mode, "temperatures": MODES[mode], **SETTINGS, **changes})
+
+
+def write(path: Path, mode: str = "topk", **changes: Any) -> Path:
+    with create(path, mode, **changes) as writer:
+        for cut_id in LENGTHS:
+            if not writer.done(cut_id):
+                writer.add(cut_id, posteriors(cut_id))
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def test_dense_comes_back_normalised_at_any_temperature(tmp_path: Path) -> None:
+    store = SoftTargetStore.open(write(tmp_path / "store", "dense"))
+    assert (store.mode, store.num_classes, store.senones_hash, store.teacher["hash"]) == ("dense", CLASSES, "5e", "7e")
+    assert (len(store), store.num_frames, store.bytes_per_frame) == (5, 19, 22)
+    assert store.offsets.tolist() == [0, 4, 7, 12, 13, 19]
+    assert "b_sp0.9" in store
+    assert "e" not in store
+    for temperature in (0.5, 1, 3.7, 1000):
+        for cut_id in LENGTHS:
+            found = store.log_probs(cut_id, temperature)
+            assert found.dtype == torch.float32
+            assert torch.allclose(found.exp().sum(1), torch.ones(LENGTHS[cut_id]), atol=1e-6)
+            assert torch.allclose(found, torch.log_softmax(posteriors(cut_id) / temperature, 1), atol=2e-2 / temperature)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_of_any_order_from_memory_and_from_files(tmp_path: Path, mode: str) -> None:
+    path = write(tmp_path / "store", mode)
+    assert len(list(path.glob("shard-*.npy"))) == 3  # a and b; b_sp0.9 and c; d
+    temperature = MODES[mode][-1]
+    store, mapped = SoftTargetStore.open(path), SoftTargetStore.open(path, resident_bytes=0)
+    rows = store.rows(["d", "a"], [6, 4])
+    assert rows.tolist() == [13, 14, 15, 16, 17, 18, 0, 1, 2, 3]
+    whole = torch.cat([store.log_probs(cut_id, temperature) for cut_id in LENGTHS])
+    picked = torch.tensor([18, 0, 6, 7, 7, 12, 3, 13])
+    for opened in (store, mapped):
+        assert torch.equal(opened.targets(picked, temperature), whole[picked])
+        assert torch.equal(opened.targets(rows, temperature), whole[rows])
+        assert opened.targets(picked[:0], temperature).shape == (0, CLASSES)
+        if mode != "dense":
+            sparse = opened.sparse_targets(picked, temperature)
+            assert torch.equal(sparse.dense(CLASSES), whole[picked])
+            assert sparse.temperature == temperature
+    with pytest.raises(IndexError):
+        mapped.targets(torch.tensor([19]), temperature)
+    with pytest.raises(IndexError):
+        store.targets(torch.tensor([19]), temperature)
+
+
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    topk = SoftTargetStore.open(write(tmp_path / "topk"))
+    with pytest.raises(UserError, match=r"topk was not written for temperature 5: it holds the tail's mass for 1, 2;"):
+        topk.log_probs("a", 5)
+    with pytest.raises(UserError, match="temperature 0, expected a finite number above 0"):
+        topk.log_probs("a", 0)
+    sampled = SoftTargetStore.open(write(tmp_path / "sampled", "sampled"))
+    with pytest.raises(UserError, match="not written for temperature 1: it holds draws at 2"):
+        sampled.sparse_targets(torch.tensor([0]), 1.0)
+    dense = SoftTargetStore.open(write(tmp_path / "dense", "dense"))
+    with pytest.raises(UserError, match="holds dense targets"):
+        dense.sparse_targets(torch.tensor([0]), 1.0)
+    with pytest.raises(UserError, match=r"has no cut 'e' \(5 cuts: a, b, b_sp0.9"):
+        dense.rows(["a", "e"], [4, 3])
+    with pytest.raises(UserError, match=r"cut 'b' has 3 frames here, 4 are asked for \(1 such cuts\)"):
+        dense.rows(["a", "b"], [4, 4])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("stopped_before", list(LENGTHS))
+def test_a_writer_that_was_stopped_continues_to_the_same_bytes(tmp_path: Path, mode: str, stopped_before: str) -> None:
+    expected = contents(write(tmp_path / "whole", mode))
+    path = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt), create(path, mode) as writer:
+        for cut_id in LENGTHS:
+            if cut_id == stopped_before:
+                raise KeyboardInterrupt
+            writer.add(cut_id, posteriors(cut_id))
+    with pytest.raises(UserError, match="is not finished"):
+        SoftTargetStore.open(path)
+    kept = {"a": [], "b": [], "b_sp0.9": ["a", "b"], "c": ["a", "b"], "d": ["a", "b", "b_sp0.9", "c"]}[stopped_before]
+    writer = create(path, mode)
+    assert [cut_id for cut_id in LENGTHS if writer.done(cut_id)] == kept
+    assert contents(write(path, mode)) == expected
+
+
+def test_draws_do_not_depend_on_the_cuts_before(tmp_path: Path) -> None:
+    store = SoftTargetStore.open(write(tmp_path / "store", "sampled"))
+    with create(tmp_path / "reversed", "sampled") as writer:
+        for cut_id in reversed(LENGTHS):
+            writer.add(cut_id, posteriors(cut_id))
+    other = SoftTargetStore.open(tmp_path / "reversed")
+    for cut_id in LENGTHS:
+        assert torch.equal(store.log_probs(cut_id, 2.0), other.log_probs(cut_id, 2.0))
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_a_writer_killed_between_a_shard_and_its_description_continues(tmp_path: Path, monkeypatch, shard: int) -> None:
+    expected = contents(write(tmp_path / "whole"))
+    save = Shard.save
+
+    def killed(self: Shard, folder: Path) -> None:
+        if self.index == shard:
+            (folder / ".shard-00001-abc.npy").write_bytes(b"half")
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    monkeypatch.setattr(Shard, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "killed")
+    monkeypatch.undo()
+    assert contents(write(tmp_path / "killed")) == expected
+
+
+def test_a_finished_store_stays_as_it_is(tmp_path: Path) -> None:
+    before = contents(write(tmp_path / "store"))
+    assert contents(write(tmp_path / "store")) == before
+    with create(tmp_path / "store", "topk") as writer:
+        assert writer.complete
+        with pytest.raises(UserError, match="is finished and has no cut 'e'"):
+            writer.add("e", posteriors("a"))
+    assert "tail-sums" not in " ".join(before)
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "store")
+    for change, message in (
+        ({"teacher": {"hash": "8e"}}, "was begun with teacher"),
+        ({"top_k": 4}, "was begun with top_k 3, now it is 4"),
+        ({"source": {"frames": "f1"}}, "was begun with source None"),
+    ):
+        with pytest.raises(UserError, match=message):
+            create(tmp_path / "store", "topk", **change)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"other is not a soft-target store"):
+        create(tmp_path / "other", "topk")
+    with pytest.raises(UserError, match="is a file"):
+        create(tmp_path / "other" / "notes.txt", "topk")
+
+
+def test_what_is_no_distribution_is_refused_by_cut_and_frame(tmp_path: Path) -> None:
+    writer = create(tmp_path / "store", "topk")
+    good = posteriors("a")
+    for change, message in (
+        (good + 0.1, "cut 'a', frame 0: not log-probabilities"),
+        (torch.where(torch.arange(4)[:, None] == 2, torch.nan, good), "cut 'a', frame 2: not"),
+        (torch.where(torch.arange(4)[:, None] == 3, -torch.inf, good), "cut 'a', frame 3: not"),
+        (good[:, 1:], r"cut 'a': soft targets \(4, 10\), expected \(frames, 11\)"),
+        (good[:0], r"soft targets \(0, 11\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            writer.add("a", change)
+    writer.add("a", good)
+    with pytest.raises(UserError, match="has the cut 'a' already"):
+        writer.add("a", good)
+    with pytest.raises(UserError, match="no cut was added"), create(tmp_path / "empty", "topk"):
+        pass
+
+
+def test_truncated_shards_are_refused_at_opening(tmp_path: Path) -> None:
+    path = write(tmp_path / "store")
+    shard = path / "shard-00001.npy"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"shard-00001\.npy has \d+ bytes instead of \d+: the shard is damaged"):
+        SoftTargetStore.open(path)
+    with pytest.raises(UserError, match=r"shard-00001\.npy has"):
+        create(path, "topk")
+    shard.unlink()
+    with pytest.raises(UserError, match=r"shard-00001\.npy is missing"):
+        SoftTargetStore.open(path)
+    (path / "shard-00001.json").unlink()
+    with pytest.raises(UserError, match=r"shard-00001\.json is missing"):
+        SoftTargetStore.open(path)
+
+
+def test_altered_files_are_found_by_verify(tmp_path: Path) -> None:
+    path = write(tmp_path / "store")
+    SoftTargetStore.open(path).verify()
+    for name in ("shard-00001.npy", "tail_shape.npy"):
+        original = (path / name).read_bytes()
+        (path / name).write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+        with pytest.raises(UserError, match=f"{name} changed since the store was written"):
+            SoftTargetStore.open(path).verify()
+        (path / name).write_bytes(original)
+    np.save(path / "tail_shape.npy", np.zeros((2, 3), np.float32))
+    with pytest.raises(UserError, match=r"tail_shape\.npy holds float32 \(2, 3\), expected float32 \(2, 11\)"):
+        SoftTargetStore.open(path)
+
+
+def test_foreign_shards_are_refused_at_opening(tmp_path: Path) -> None:
+    path, other = write(tmp_path / "store"), write(tmp_path / "other", teacher={"hash": "8e"})
+    for file in other.glob("shard-00000*"):
+        shutil.copy(file, path)
+    with pytest.raises(UserError, match=r"shard-00000\.json belongs to another store"):
+        SoftTargetStore.open(path)
+    # of the same settings, but not of this store
+    path = write(tmp_path / "again")
+    described = json.loads((path / "shard-00000.json").read_text())
+    described["cut_ids"] = ["x", "y"]
+    (path / "shard-00000.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match=r"shard-00000\.json is not the one that was written with the store"):
+        SoftTargetStore.open(path)
+    (path / "shard-00000.json").write_text("{}")
+    with pytest.raises(UserError, match=r"shard-00000\.json does not describe a shard"):
+        SoftTargetStore.open(path)
+
+
+def test_folders_that_are_no_store_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a soft-target store"):
+        SoftTargetStore.open(tmp_path)
+    (tmp_path / "meta.json").write_text('{"kind": "asr_distill frame store"}')
+    with pytest.raises(UserError, match="does not describe a soft-target store"):
+        SoftTargetStore.open(tmp_path)
+    (tmp_path / "meta.json").write_text('{"kind": "asr_distill soft-target store", "schema": 9}')
+    with pytest.raises(UserError, match="version 9, expected 1"):
+        SoftTargetStore.open(tmp_path)
+
+
+def test_the_hash_names_the_targets(tmp_path: Path) -> None:
+    hashes = {
+        SoftTargetStore.open(write(tmp_path / name, **changes)).hash
+        for name, changes in (
+            ("one", {}),
+            ("same", {}),
+            ("teacher", {"teacher": {"hash": "8e"}}),
+            ("mode", {"mode": "dense", "temperatures": [1.0]}),
+        )
+    }
+    assert len(hashes) == 3
