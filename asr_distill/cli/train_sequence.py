@@ -116,9 +116,7 @@ def sequence_task(args: argparse.Namespace, config: TrainingConfig, task: Senone
         keeps_times=tolerance is not None,
         **limits,
     )
-    examples = UtteranceExamples(
-        *(store, inventory.num_senones, config.window, device), spec_augment=config.spec_augment, cuts=numerators.cuts
-    )
+    examples = UtteranceExamples(task.train, numerators.cuts)
     objective = LatticeFree(
         *(loss, numerators.graphs),
         priors=priors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -69,6 +70,12 @@ class FrameExamples:
         self._frames = None if frames is None else torch.from_numpy(np.asarray(frames, dtype=np.int64))
         self._gatherer = WindowGatherer(store, self.window.left, self.window.right, device)
         self._augment = SpecAugment(spec_augment, store.dim) if spec_augment else None
+
+    def with_frames(self, frames: np.ndarray) -> FrameExamples:
+        """Other frames ``(M,)`` of the same store; what lies in memory is shared."""
+        other = copy.copy(self)
+        other._frames, other.num_examples = torch.from_numpy(np.asarray(frames, dtype=np.int64)), len(frames)
+        return other
 
     def order(self, batch_size: int, seed: int, epoch: int, start_step: int) -> Iterator[torch.Tensor]:
         """Shuffled over the whole corpus; see `FrameSampler`."""

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 
 from asr_distill.base import UserError, hash_of_object
-from asr_distill.data import FrameStore
-from asr_distill.features import ContextWindow, SpecAugmentConfig
 from asr_distill.training.examples import FrameExamples
 
 
@@ -18,30 +16,21 @@ class UtteranceExamples:
     """Frames of chosen cuts of a frame store, in batches that are made of whole cuts.
 
     Examples are frames, numbered cut after cut in the order of the store, so that the loop's frames, rates and checkpoints
-    mean what they always mean. cuts: numbers of the cuts that are examples; all where it is None. The rest as `FrameExamples`.
-    Raises `UserError` where a label is outside the inventory, or there is no cut.
+    mean what they always mean. source: examples of the store, whose windows and masks are used; which frames it chose does not
+    matter. cuts: numbers of the store's cuts that are examples; all where it is None. Raises `UserError` where there is none.
     """
 
-    def __init__(
-        self,
-        store: FrameStore,
-        num_senones: int,
-        window: ContextWindow | None = None,
-        device: str | torch.device = "cpu",
-        *,
-        spec_augment: SpecAugmentConfig | None = None,
-        cuts: Sequence[int] | None = None,
-    ) -> None:
-        self.store = store
+    def __init__(self, source: FrameExamples, cuts: Sequence[int] | None = None) -> None:
+        self.store = store = source.store
         self.cuts = np.arange(store.num_cuts) if cuts is None else np.unique(np.asarray(cuts, dtype=np.int64))
         if not len(self.cuts):
             raise UserError(f"{store.path} has no utterance to train on")
         self.lengths = np.diff(store.offsets)[self.cuts]
         self._starts = np.concatenate(([0], np.cumsum(self.lengths)))
         frames = np.repeat(store.offsets[self.cuts] - self._starts[:-1], self.lengths) + np.arange(self._starts[-1])
-        self._frames = FrameExamples(store, num_senones, window, device, spec_augment=spec_augment, frames=frames)
+        self._frames = source.with_frames(frames)
         self.num_examples = self._frames.num_examples
-        self.num_classes, self.input_dim = self._frames.num_classes, self._frames.input_dim
+        self.num_classes, self.input_dim = source.num_classes, source.input_dim
 
     def order(self, batch_size: int, seed: int, epoch: int, start_step: int) -> Iterator[torch.Tensor]:
         """The frames of some whole utterances at a time, utterances shuffled, ``ceil(num_examples / batch_size)`` batches.

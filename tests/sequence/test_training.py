@@ -54,6 +54,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
     return make_store(tmp_path_factory.mktemp("speech"), alignments(), INVENTORY)
 
 
+def utterances(store: FrameStore, cuts: list[int] | None = None) -> UtteranceExamples:
+    return UtteranceExamples(FrameExamples(store, INVENTORY.num_senones), cuts)
+
+
 def objective(store: FrameStore, max_failed_share: float = 0.1, **options: float) -> LatticeFree:
     denominator = build_denominator(phone_lm(), INVENTORY)
     builder = NumeratorBuilder(denominator, INVENTORY)
@@ -79,7 +83,7 @@ class Lengths:
 def test_batches_are_whole_utterances_once_each_as_many_as_the_loop_counts(
     lengths: list[int], batch_size: int, seed: int, epoch: int
 ) -> None:
-    examples = UtteranceExamples(Lengths(lengths), 1)  # type: ignore[arg-type]
+    examples = UtteranceExamples(FrameExamples(Lengths(lengths), 1))  # type: ignore[arg-type]
     batches = list(examples.order(batch_size, seed, epoch, 0))
     assert len(batches) == -(-sum(lengths) // batch_size)
     assert all(0 < len(batch) < batch_size + max(lengths) for batch in batches)
@@ -93,22 +97,22 @@ def test_batches_are_whole_utterances_once_each_as_many_as_the_loop_counts(
 
 
 def test_chosen_cuts_keep_their_frames_and_long_ones_need_a_larger_batch(store: FrameStore) -> None:
-    examples = UtteranceExamples(store, INVENTORY.num_senones, cuts=[7, 2])
+    examples = utterances(store, [7, 2])
     batch = examples.batch(torch.arange(examples.num_examples))
     expected = np.concatenate([np.arange(store.offsets[cut], store.offsets[cut + 1]) for cut in (2, 7)])
     assert batch["frame_indices"].tolist() == expected.tolist()
     assert batch["labels"].tolist() == store.labels[expected].tolist()
     assert batch["cuts"].tolist() == np.repeat([2, 7], examples.lengths).tolist()
-    assert examples.describe() != UtteranceExamples(store, INVENTORY.num_senones, cuts=[7, 3]).describe()
+    assert examples.describe() != utterances(store, [7, 3]).describe()
     with pytest.raises(UserError, match="batch_size is 10 frames, the utterance 'u0"):
         next(examples.order(10, 0, 0, 0))
     with pytest.raises(UserError, match="no utterance"):
-        UtteranceExamples(store, INVENTORY.num_senones, cuts=[])
+        utterances(store, [])
 
 
 def test_with_the_whole_weight_on_frames_it_is_cross_entropy(store: FrameStore) -> None:
     pytest.importorskip("k2")
-    examples = UtteranceExamples(store, INVENTORY.num_senones)
+    examples = utterances(store)
     batch = examples.batch(next(examples.order(60, 0, 0, 0)))
     logits = torch.randn(len(batch["labels"]), INVENTORY.num_senones, generator=torch.Generator().manual_seed(0))
     ours, counts = objective(store, frame_weight=1.0)(logits, batch)
@@ -143,7 +147,7 @@ def test_it_learns_the_utterances_and_a_resumed_run_has_the_same_bits(store: Fra
 
     def train(name: str, chosen: LatticeFree) -> None:
         config = dataclasses.replace(SMALL, checkpoint_minutes=0.0)
-        train_model(config, UtteranceExamples(store, INVENTORY.num_senones), dev, tmp_path / name, chosen)
+        train_model(config, utterances(store), dev, tmp_path / name, chosen)
 
     train("whole", objective(store))
     dying = objective(store)
@@ -190,7 +194,7 @@ def test_utterances_whose_scores_allow_no_path_are_left_out_up_to_a_share(
     store: FrameStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("k2")
-    examples = UtteranceExamples(store, INVENTORY.num_senones)
+    examples = utterances(store)
     batch = examples.batch(torch.arange(int(store.offsets[4])))
     logits = torch.zeros(len(batch["labels"]), INVENTORY.num_senones)
     whole = objective(store, frame_weight=0.0)
