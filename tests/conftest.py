@@ -44,6 +44,12 @@ def speechocean762_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The four idx files of MNIST."""
+    return _corpus("MNIST_DIR", "mnist")
+
+
+@pytest.fixture(scope="session")
 def omniglot_dir() -> Path:
     """Omniglot's two archives, as distributed."""
     return _corpus("OMNIGLOT_DIR", "omniglot")

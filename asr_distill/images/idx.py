@@ -33,7 +33,7 @@ def read_images(path: str | Path, size: tuple[int, int] | None = None) -> np.nda
 
 
 def read_labels(path: str | Path, num_classes: int) -> np.ndarray:
-    """The labels of an idx file (gzip by name): ``(N,)`` int64, each 0 <= label < ``num_classes``. Raises like `read_images`."""
+    """The labels of an idx file: ``(N,)`` int64, each 0 <= label < ``num_classes``. Raises like `read_images`."""
     labels = _read(Path(path), dimensions=1).astype(np.int64)
     if labels.max() >= num_classes:
         position = int(labels.argmax())
@@ -50,9 +50,10 @@ def _read(path: Path, dimensions: int) -> np.ndarray:
     if len(content) < 4 or content[:2] != b"\0\0":
         raise UserError(f"{path} is no idx file: it begins with {content[:4].hex(' ') or 'nothing'}, expected 00 00; {_NEXT}")
     if content[2] != _UNSIGNED_BYTE or content[3] != dimensions:
-        what = f" (that is a file of {_KINDS[content[3]]})" if content[2] == _UNSIGNED_BYTE and content[3] in _KINDS else ""
+        found, known = content[:4].hex(" "), content[2] == _UNSIGNED_BYTE and content[3] in _KINDS
+        what = f" (that is a file of {_KINDS[content[3]]})" if known else ""
         raise UserError(
-            f"{path}: the magic number is {content[:4].hex(' ')}{what}, expected 00 00 08 {dimensions:02x}, {kind} of bytes; {_NEXT}"
+            f"{path}: the magic number is {found}{what}, expected 00 00 08 {dimensions:02x}, {kind} of bytes; {_NEXT}"
         )
     if len(content) < header:
         raise UserError(f"{path} is cut short: {len(content)} bytes, the header alone has {header}; {_NEXT}")

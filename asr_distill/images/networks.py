@@ -51,11 +51,8 @@ class ImageCnnConfig:
     height: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("num_senones", self.num_senones),
-            ("hidden", self.hidden),
-            *(("channels", c) for c in self.channels),
-        ):
+        sizes = (("num_senones", self.num_senones), ("hidden", self.hidden), ("channels", min(self.channels, default=0)))
+        for name, value in sizes:
             if value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
         if not 0 <= self.dropout < 1:
@@ -63,8 +60,8 @@ class ImageCnnConfig:
         height, width = self.size
         if height * width != self.input_dim:
             raise ValueError(f"input_dim is {self.input_dim}, expected a square, or a multiple of height")
-        if not self.channels or min(height, width) >> len(self.channels) < 1:
-            raise ValueError(f"channels is {list(self.channels)}, expected one to as many as {height} x {width} can be halved")
+        if min(height, width) >> len(self.channels) < 1:
+            raise ValueError(f"channels is {list(self.channels)}: {height} x {width} pixels cannot be halved so often")
 
     @property
     def size(self) -> tuple[int, int]:
