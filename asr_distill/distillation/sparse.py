@@ -86,7 +86,8 @@ class SparseRows:
     """`SparseTargets` as a target of `frame_losses`; what concerns the shape is computed once, not once a block."""
 
     def __init__(self, targets: SparseTargets, dtype: torch.dtype) -> None:
-        shape = torch.softmax(targets.tail_shape.to(torch.float64), dim=0)
+        # a shape of nothing but -inf, where no frame has a tail, is no distribution
+        shape = torch.softmax(targets.tail_shape.to(torch.float64), dim=0).nan_to_num(0.0)
         # an id that occurs twice leaves the shape once; in float64, for what is left may be little
         ordered = targets.ids.sort(dim=1).values
         first = torch.ones_like(ordered, dtype=torch.bool)
