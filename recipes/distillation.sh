@@ -28,10 +28,11 @@ combine_members() {  # combine_members NAME MODE: a folder that decodes, scores 
   distill ensemble combine --members "${members[@]}" --mode "$2" --output "$exp/models/$1/seed0"
 }
 
-soft_targets() {  # soft_targets TEACHER NAME [OPTIONS]
+soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_options]
+  local options=$target_options
+  [ $# = 2 ] || options=${*:3}
   # shellcheck disable=SC2086
-  distill soft-targets --teacher "$exp/models/$1" --frames "$exp/senones/frames/train" --output "$exp/targets/$2" \
-    $target_options "${@:3}"
+  distill soft-targets --teacher "$exp/models/$1" --frames "$exp/senones/frames/train" --output "$exp/targets/$2" $options
 }
 
 # measure_seeds SYSTEM "SEEDS" [TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The first seed
@@ -150,6 +151,18 @@ train_ablations() {
     distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
     distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
   }
+}
+
+# What each mode of the store costs: divergence from dense, and the same student from each mode.
+compare_stores() {
+  distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
+  local chosen mode
+  chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
+  soft_targets ensemble/seed0 topk16 --mode topk --top-k 16 --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
+  # shellcheck disable=SC2046
+  for mode in topk16 sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
+  for mode in topk16 sampled; do measure_seeds "$mode" "0 1 2" distilled; done
 }
 
 decode_ablations() {

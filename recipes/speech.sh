@@ -39,10 +39,10 @@ paper_config=recipes/conf/paper.yaml
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
-# --- distillation (stages 16 to 25)
+# --- distillation (stages 16 to 27)
 distillation=no            # yes: an ensemble, its soft targets, students and their controls
 ensemble_size=10
-target_options="--mode topk --top-k 16 --temperatures 1,2,5,10"  # of `asr-distill soft-targets`
+target_options="--mode dense"  # of `asr-distill soft-targets`: some hundred senones can be kept whole; many thousand ask for topk
 student_config=recipes/conf/student.yaml
 student_options=""         # of `asr-distill train` and `distill`, such as --set epochs=3: students and their controls have the same
 student_seeds=0-4
@@ -313,6 +313,7 @@ if [ "$distillation" = yes ]; then
   if [ "$ablations" = yes ]; then
     run_stage 24 ablations "targets/" "models/ab_*" train_ablations
     run_stage 25 decode-ablations "graph/, models/" "decode/, accuracy/" decode_ablations
+    run_stage 26 stores "models/ensemble/" "targets/, models/topk16/, models/sampled/" compare_stores
   fi
 fi
 run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report
