@@ -76,14 +76,14 @@ def reduce_rows(
     generalist_log_probs: (N, C). class_ids: (m,) of each of M specialists. specialist_log_probs: (N, m + 1) of each.
     active: (N, M) bool.
     """
-    log_p = generalist_log_probs[rows].double().clamp_(min=FLOOR)
+    log_p = _normalised(generalist_log_probs[rows])
     sets, set_of = torch.unique(active[rows], dim=0, return_inverse=True)
     order = torch.argsort(set_of, stable=True)
     parts, tables = [], []
     for chosen, places in zip(sets, order.split(torch.bincount(set_of).tolist()), strict=True):
         slots = chosen.nonzero().flatten().tolist()
         ids = [class_ids[slot] for slot in slots]
-        logs = [specialist_log_probs[slot][rows[places]].double().clamp_(min=FLOOR) for slot in slots]
+        logs = [_normalised(specialist_log_probs[slot][rows[places]]) for slot in slots]
         part, table = _reduce_part(log_p, places, ids, logs, divergence)
         parts.append(part)
         tables.append(table)
@@ -147,6 +147,11 @@ def _reduce_part(
             dustbin[:, slot] = -torch.inf
     member_of_groups = torch.cat([torch.zeros(1, len(ids)), group_member.float()]).double()
     return _Part(places, classes, group_of + 1, log_w), (sums.log(), member_of_groups, dustbin)
+
+
+def _normalised(log_probs: torch.Tensor) -> torch.Tensor:
+    """In float64, for what float32 leaves of a sum of 1 would pass for distance from the minimum."""
+    return torch.log_softmax(log_probs.double().clamp_(min=FLOOR), dim=1)
 
 
 def _patterns(member: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

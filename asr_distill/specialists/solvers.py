@@ -17,6 +17,8 @@ n = 1 + A and r = next / q the factors of the step before it is normalised,
 
     forward:  n (max r - 1),      reverse:  n (max log r - sum q log r).
 
+Where the fixed point takes long, `newton` proposes a q, and it is taken if the objective is lower there.
+
 The other solver is gradient descent on the logits, as in the paper, with Nesterov's momentum; in the logits of groups the
 gradient is n (q - next) forward and n q (sum q log r - log r) in reverse.
 """
@@ -28,10 +30,12 @@ from typing import Literal
 
 import torch
 
+from asr_distill.specialists.newton import newton
 from asr_distill.specialists.reduction import ReducedProblem
 
 Solver = Literal["fixed_point", "gradient"]
 _LOOK_EVERY = 8  # iterations after which rows that have converged leave the batch
+_NEWTON_EVERY = 40  # iterations of the fixed point after which Newton's method helps the rows that are left
 _ELEMENTS = 1 << 23  # of the largest tensor, rows x groups x specialists
 
 
@@ -114,23 +118,31 @@ def _solve_block(rows: _Rows, forward: bool, solver: Solver, tolerance: float, m
             if not len(rows.numbers):
                 return
         if solver == "fixed_point":
+            if forward and iteration and iteration % _NEWTON_EVERY == 0:
+                rows.log_q = _where_lower(rows, newton(rows.log_q, rows.log_w, rows.outside, rows.dustbin, rows.weight))
             rows.log_q = torch.log_softmax(rows.log_q + _log_factors(rows, rows.log_q, forward), dim=1)
         else:
             _gradient_step(rows, forward)
         iteration += 1
 
 
+def _where_lower(rows: _Rows, candidate: torch.Tensor) -> torch.Tensor:
+    """``(B, G)``: the candidate where its objective (forward) is below that of the rows' own q; a NaN is not."""
+    lower = _objective(rows, candidate, True) < _objective(rows, rows.log_q, True)
+    return torch.where(lower, candidate, rows.log_q)
+
+
 def _log_factors(rows: _Rows, log_q: torch.Tensor, forward: bool) -> torch.Tensor:
     """``(B, G)``: log r, what the fixed point multiplies q by; 0 where there is no such group."""
     q = log_q.exp()
-    log_outside = torch.einsum("bg,bga->ba", q, rows.outside).clamp(min=1e-300).log()
+    log_outside = (q.unsqueeze(1) @ rows.outside).squeeze(1).clamp(min=1e-300).log()
     if forward:
         shares = (rows.dustbin - log_outside).exp()
-        ratio = (rows.log_w - log_q).exp() + torch.einsum("bga,ba->bg", rows.outside, shares)
+        ratio = (rows.log_w - log_q).exp() + (rows.outside @ shares.unsqueeze(2)).squeeze(2)
         factors = (ratio / rows.weight).log()
     else:
         shares = torch.where(torch.isfinite(rows.dustbin), rows.dustbin - log_outside, torch.zeros_like(log_outside))
-        given = (1 + rows.known) * (rows.log_w - log_q) + torch.einsum("bga,ba->bg", rows.outside, shares)
+        given = (1 + rows.known) * (rows.log_w - log_q) + (rows.outside @ shares.unsqueeze(2)).squeeze(2)
         factors = given / rows.weight
     return torch.where(torch.isfinite(rows.log_w), factors, torch.zeros_like(factors))
 
@@ -151,7 +163,7 @@ def _objective(rows: _Rows, log_q: torch.Tensor, forward: bool) -> torch.Tensor:
     exists = torch.isfinite(rows.log_w)
     zero = torch.zeros_like(log_q)
     q = log_q.exp()
-    outside = torch.einsum("bg,bga->ba", q, rows.outside).clamp(min=1e-300)
+    outside = (q.unsqueeze(1) @ rows.outside).squeeze(1).clamp(min=1e-300)
     if forward:
         inside = torch.where(exists, rows.log_w.exp() * log_q, zero).sum(dim=1)
         return -(inside + (rows.dustbin.exp() * outside.log()).sum(dim=1)).unsqueeze(1)
