@@ -169,3 +169,15 @@ decode_ablations() {
   local folder
   for folder in "$exp"/models/ab_*; do measure_seeds "$(basename "$folder")" 0 distilled; done
 }
+
+# Lattice-free MMI from a baseline and from a student, each decoded at scales of its own.
+train_sequence() {
+  local system
+  for system in baseline distilled; do
+    [ -d "$exp/models/$system/seed0" ] || continue
+    # shellcheck disable=SC2086
+    train_seeds "$config" "mmi_$system" 0 --objective lfmmi --alignments "$exp/align/alignments_train.jsonl.gz" \
+      --initial-model "$exp/models/$system/seed0" $sequence_options
+    measure_seeds "mmi_$system" 0
+  done
+}

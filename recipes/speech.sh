@@ -56,6 +56,8 @@ sweep_hard_weights=0,0.5,1
 sweep_options=""           # such as --set epochs=1
 small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:epochs; "" for none
 ablations=no
+sequence=no                # yes: fine-tune the first baseline and the first student by lattice-free MMI
+sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=2500 --set keep=last"
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
 scale_grid=0.05,0.07,0.1,0.14,0.2,0.28
@@ -278,7 +280,7 @@ report() {
   local options=(--html "$exp/report.html" --plots "$exp/plots" --run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table)
   [ "$publish" = no ] || options+=(--publish "$recipe_dir")
   [ "$conf" = recipe ] || [ "$publish" = no ] || options+=(--merge)
-  [ "$paper$wide$triphone$distillation$ablations" = yesyesyesyesyes ] || options+=(--allow-missing)
+  [ "$paper$wide$triphone$distillation$ablations$sequence" = yesyesyesyesyesyes ] || options+=(--allow-missing)
   distill report "${options[@]}"
 }
 
@@ -316,4 +318,5 @@ if [ "$distillation" = yes ]; then
     run_stage 26 stores "models/ensemble/" "targets/, models/topk16/, models/sampled/" compare_stores
   fi
 fi
+[ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, decode/" train_sequence
 run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report
