@@ -183,8 +183,14 @@ class Ensemble(Student):
         inputs: ``(N, D)`` network inputs, those of the ensemble's window, perturbed or not. soften: ``ensemble`` combines at
         temperature 1 and softens that, as a soft-target store does; ``members`` softens each member and combines these.
         autocast: ``off``, ``bf16`` or ``auto`` instead of what the members were loaded with.
-        Raises `UserError` for inputs of another width or another ``soften``, ValueError for a temperature not above 0.
+        Raises `UserError` for inputs of another width or another ``soften``, and for an ensemble with folds (inputs alone do
+        not say which member trained on them); ValueError for a temperature not above 0.
         """
+        if self.folds is not None:
+            raise UserError(
+                "an ensemble with folds cannot be asked on the fly: an input does not say which members trained on its cut."
+                " Next: `asr-distill soft-targets`, or combine the members without --folds"
+            )
         if soften not in ("ensemble", "members"):
             raise UserError(f"soften {soften!r}: expected ensemble or members")
         width = self.window.width * self.config.features.num_mel_bins

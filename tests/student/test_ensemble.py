@@ -198,6 +198,8 @@ def test_out_of_fold_members_answer_for_the_cuts_that_they_have_not_seen(
     strict = Ensemble.of_bundles(bundles, folds={"ann": [1]})
     with pytest.raises(UserError, match=r"no entry for cut 'u2' or speaker 'bob'"):
         strict.log_posteriors_for("u2", "bob", raw)
+    with pytest.raises(UserError, match="with folds cannot be asked on the fly"):
+        strict.soft_log_posteriors(torch.zeros(1, 28 * 40), 2.0)
     whole = Ensemble.of_bundles(bundles)
     assert torch.equal(whole.log_posteriors_for("u2", "bob", raw), whole.log_posteriors(raw))
     member = Student.load(bundles[0])
