@@ -56,8 +56,7 @@ class CorrectedTarget:
         largest, best = block.probs.max(dim=1, keepdim=True)
         classes = torch.where(labels == IGNORE_INDEX, best, labels)
         own = block.probs.gather(1, classes)
-        classes = torch.where(own == largest, best, classes)
-        # a frame to be left alone has its largest written over itself, twice
+        # where the two are equal, or one class, this writes what is there
         block.probs.scatter_(1, best, own).scatter_(1, classes, largest)
         return block
 
