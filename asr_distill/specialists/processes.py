@@ -1,0 +1,33 @@
+"""Specialists one after another, or several at a time in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+from asr_distill.base import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[tuple[Item, Result]]:
+    """Each item and what ``work`` made of it, in order; ``jobs`` at a time, with one job in this process.
+
+    ``work`` is a function of a module and the items are plain values, for both are sent to the processes; set the threads that
+    each may use in the training configuration. The first error is raised, and what has not begun by then is not begun.
+    Nothing needs to be said about what is trained already: `train_specialist` returns at once for that.
+    """
+    if jobs < 1:
+        raise UserError(f"jobs is {jobs}, expected 1 or more")
+    if min(jobs, len(items)) <= 1:
+        for item in items:
+            yield item, work(item)
+        return
+    pool = ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context("spawn"))
+    try:
+        yield from zip(items, pool.map(work, items), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
