@@ -75,7 +75,8 @@ def solve(problem: ReducedProblem, solver: Solver, tolerance: float, max_iterati
     solution = Solution(
         torch.zeros_like(problem.log_w),
         torch.zeros(count, dtype=torch.int64),
-        *(problem.log_w.new_zeros(count) for _ in range(2)),
+        problem.log_w.new_zeros(count),
+        problem.log_w.new_zeros(count),
         torch.zeros(count, dtype=torch.bool),
     )
     for numbers in torch.arange(count).split(max(1, _ELEMENTS // (groups * width))):
