@@ -76,7 +76,7 @@ def test_sizes_and_weights_of_the_networks() -> None:
     assert count_parameters(cnn) == 320 + 18_496 + 73_856 + 2048 * 256 + 256 + 256 * 1623 + 1623
     again = build_network({"name": "image_cnn", "num_senones": 1623, "input_dim": 1024}, torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(cnn.parameters(), again.parameters(), strict=True))
-    assert abs(float(cnn.hidden.weight.std()) - (2 / 2048) ** 0.5) < 1e-4
+    assert abs(float(cnn.hidden.weight.detach().std()) - (2 / 2048) ** 0.5) < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -96,14 +96,16 @@ def collect(
     ):
         if name in runs:
             systems[name] = fits.system(name, label, runs[name], paper)
-    for name, group, papers in (("omit3", (3,), (None, 109)), ("only78", (7, 8), (None, 1320))):
-        rules = ((f"{name}_bias", FREQUENCY), (f"{name}_bias_paper_protocol", PAPER))
-        for (corrected, rule), paper in zip(rules, papers, strict=True):
-            if name in runs and (rule != PAPER or paper_protocol):
-                systems[corrected] = fits.corrected(corrected, systems[name], group, rule, paper)
-        if name in runs:
-            extra = f"{name}_bias_held_out_labels"
-            systems[extra] = fits.corrected(extra, systems[name], group, LABELS, None)
+    for name, group, corrected_by_paper in (("omit3", (3,), 109), ("only78", (7, 8), 1320)):
+        if name not in runs:
+            continue
+        plain = systems[name]
+        systems[f"{name}_bias"] = fits.corrected(f"{name}_bias", plain, group, FREQUENCY)
+        if paper_protocol:
+            label = f"{name}_bias_{PAPER}"
+            systems[label] = fits.corrected(label, plain, group, PAPER, corrected_by_paper)
+        label = f"{name}_bias_{LABELS}"
+        systems[label] = fits.corrected(label, plain, group, LABELS)
     return Figures(test.labels, systems, _grid(config, runs, fits), *_sweeps(runs, fits))
 
 
@@ -118,7 +120,7 @@ class _Fits:
         summary = read_json(self.root / runs[0].name / COMPLETED_FILE)["summary"]
         return System(name, label, runs, predictions, summary["parameters"], paper)
 
-    def corrected(self, name: str, plain: System, group: tuple[int, ...], rule: str, paper: float | None) -> System:
+    def corrected(self, name: str, plain: System, group: tuple[int, ...], rule: str, paper: float | None = None) -> System:
         shifts = {run.training.seed: self.shift(run, group, rule) for run in plain.runs}
         predictions = {
             run.training.seed: bias.predict(read_logits(run, self.root)["test"], group, shifts[run.training.seed])
@@ -160,7 +162,7 @@ def _sweeps(runs: dict[str, list[Run]], fits: _Fits) -> tuple[list[dict[str, Any
             continue
         group = tuple(int(digit) for digit in which)
         plain = fits.system(experiment, experiment, runs[experiment])
-        corrected = fits.corrected(experiment, plain, group, FREQUENCY, None)
+        corrected = fits.corrected(experiment, plain, group, FREQUENCY)
         row: dict[str, Any] = {"digits": list(group), "errors": plain.mean_errors(labels)}
         row |= {"bias": statistics.fmean(corrected.shifts.values()), "bias_errors": corrected.mean_errors(labels)}
         if kind == "keep_pairs":
