@@ -54,7 +54,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     write_idx(folder / "data", "train", 600, 0)
     write_idx(folder / "data", "t10k", 100, 1)
     (folder / "config.yaml").write_text(CONFIG)
-    options = ["--config", str(folder / "config.yaml"), "--run", str(folder / "run"), "--data", str(folder / "data"), "--quiet"]
+    options = [
+        "--config",
+        str(folder / "config.yaml"),
+        "--run",
+        str(folder / "run"),
+        "--corpus-dir",
+        str(folder / "data"),
+        "--quiet",
+    ]
     assert main(["mnist", "train", *options]) == 0
     return folder, options
 
@@ -182,7 +190,7 @@ def test_where_the_files_come_from(
     write_idx(checkout / "downloads" / "mnist", "t10k", 20, 0)
     assert locate_mnist(None, checkout) == checkout / "downloads" / "mnist"
     assert locate_mnist(folder / "data", checkout) == folder / "data"
-    wrong = [*options[:4], "--data", str(tmp_path / "nowhere"), "--quiet"]
+    wrong = [*options[:4], "--corpus-dir", str(tmp_path / "nowhere"), "--quiet"]
     assert main(["mnist", "train", *wrong]) == 1
     assert "is not a folder" in capsys.readouterr().err
 
@@ -191,7 +199,14 @@ def test_a_class_without_an_image_stops_before_anything_is_written(tmp_path: Pat
     write_idx(tmp_path / "data", "train", 9, 0)
     write_idx(tmp_path / "data", "t10k", 10, 0)
     (tmp_path / "config.yaml").write_text(CONFIG)
-    options = ["--config", str(tmp_path / "config.yaml"), "--run", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
+    options = [
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--run",
+        str(tmp_path / "run"),
+        "--corpus-dir",
+        str(tmp_path / "data"),
+    ]
     assert main(["mnist", "train", *options]) == 1
     assert "1 of 10 classes have no image (9)" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--run", dest="root", type=Path, required=True, metavar="DIR", help="the folder of the runs, such as exp/mnist-full"
         )
         part.add_argument(
-            "--data",
+            "--corpus-dir",
+            dest="data",
             type=Path,
             metavar="DIR",
             help="the four idx files (default: MNIST_DIR, ../shared/mnist, else downloaded to downloads/mnist)",

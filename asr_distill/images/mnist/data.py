@@ -93,9 +93,9 @@ def locate_mnist(given: Path | None, root: Path) -> Path:
     except UserError as error:
         errors.append(str(error))
     raise UserError(
-        f"MNIST was not found (looked at --data, MNIST_DIR, ../shared/mnist, {folder}) and could not be fetched: "
+        f"MNIST was not found (looked at --corpus-dir, MNIST_DIR, ../shared/mnist, {folder}) and could not be fetched: "
         + "; ".join(errors)
-        + f". Without a network: put the four files into {folder}, or name their folder with --data"
+        + f". Without a network: put the four files into {folder}, or name their folder with --corpus-dir"
     )
 
 
