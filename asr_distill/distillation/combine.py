@@ -9,8 +9,9 @@ import torch
 
 MODES = ("arithmetic", "geometric", "weighted", "best")
 
+# Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by up to 0.03, logits mostly by
+# whole nats.
 _TOLERANCE = 0.1
-"""Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by up to 0.03, logits mostly by whole nats."""
 
 
 @torch.no_grad()

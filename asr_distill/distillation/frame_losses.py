@@ -153,7 +153,7 @@ class _FrameLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise RuntimeError("the distillation losses are differentiable once, by closed form: create_graph=True has no graph")
+            raise RuntimeError("the distillation losses are differentiable once, by closed form: no create_graph=True")
         (gradient,) = ctx.saved_tensors
         if upstream.is_cuda or not bool((upstream == 1).all()):
             gradient = gradient * upstream.unsqueeze(1)
