@@ -84,6 +84,17 @@ def test_kmeans_finds_well_separated_points_and_reports_their_inertia() -> None:
     assert found.inertia == pytest.approx(float((points - found.centres[owner]).square().sum()), rel=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_first_centres_are_spread(seed: int) -> None:
+    # 97 points in one place, three far from it and from each other: random first centres would miss most of these.
+    points = 1e-3 * torch.randn(100, 2, generator=torch.Generator().manual_seed(seed))
+    points[97:] += torch.tensor([[100.0, 0.0], [0.0, 100.0], [-100.0, -100.0]])
+    fetch = points.__getitem__
+    generator = torch.Generator().manual_seed(seed)
+    found = online_kmeans(fetch, 100, 4, generator=generator, restarts=1, passes=1, batch_size=10)
+    assert sorted(torch.bincount(found.distances.argmin(dim=1)).tolist()) == [1, 1, 1, 97]
+
+
 def test_restarts_keep_the_best() -> None:
     points = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
 
