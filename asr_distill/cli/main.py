@@ -34,6 +34,7 @@ SUBCOMMANDS = {
     "compare": "paired comparison of two systems",
     "report": "results.json, RESULTS.md and plots of a finished run",
     "mnist": "the paper's experiments on MNIST: estimate, train, report",
+    "classes": "a large label set: generalist, specialists, and what the same cost buys otherwise",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
 

@@ -33,7 +33,7 @@ def read_strokes(archive: str | Path, classes: int | None = None) -> dict[str, S
     Nothing is unpacked. Raises `UserError` on an archive that is damaged, a member outside its folder, a character without a
     stroke, or more classes than there are characters.
     """
-    characters: dict[str, Strokes] = {}
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -45,13 +45,13 @@ def read_strokes(archive: str | Path, classes: int | None = None) -> dict[str, S
                 if member.size > _LARGEST_MEMBER:
                     raise UserError(f"{archive}: {member.name} has {member.size} bytes, a character some 5,000; it is refused")
                 stream = tar.extractfile(member)
-                characters[name.stem] = _strokes(stream.read() if stream else b"", f"{archive}: {member.name}")
+                contents[name.stem] = stream.read() if stream else b""
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(f"{archive} is cut short or no tar archive ({error}); remove it, and it is fetched again") from None
-    ordered = sorted(characters, key=lambda character: (ord(character) < _FIRST_IDEOGRAPH, ord(character)))
+    ordered = sorted(contents, key=lambda character: (ord(character) < _FIRST_IDEOGRAPH, ord(character)))
     if classes is not None and not 2 <= classes <= len(ordered):
         raise UserError(f"{classes} classes: {archive} has {len(ordered)} characters; ask for 2 to so many")
-    return {character: characters[character] for character in ordered[:classes]}
+    return {name: _strokes(contents[name], f"{archive}: {name}.json") for name in ordered[:classes]}
 
 
 def _strokes(content: bytes, where: str) -> Strokes:
