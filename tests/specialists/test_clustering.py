@@ -91,7 +91,7 @@ def test_first_centres_are_spread(seed: int) -> None:
     points[97:] += torch.tensor([[100.0, 0.0], [0.0, 100.0], [-100.0, -100.0]])
     fetch = points.__getitem__
     generator = torch.Generator().manual_seed(seed)
-    found = online_kmeans(fetch, 100, 4, generator=generator, restarts=1, passes=1, batch_size=10)
+    found = online_kmeans(fetch, 100, 4, generator=generator, restarts=1, passes=0, batch_size=10)
     assert sorted(torch.bincount(found.distances.argmin(dim=1)).tolist()) == [1, 1, 1, 97]
 
 
