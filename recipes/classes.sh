@@ -5,7 +5,8 @@
 #   --jobs N            networks trained at a time, each in a process (default 2)
 #   --device NAME       auto, cpu, cuda (default auto)
 #   --stage N --stop-stage M   run only these stages; 1 data, 2 generalist, 3 specialists, 4 soft specialists,
-#                       5 distilled back, 6 controls, 7 mixture of experts, 8 predictions, 9 report
+#                       5 distilled back, 6 controls, 7 mixture of experts, 8 predictions,
+#                       9 time and memory at 15,000 classes, 10 report
 #   --publish yes       also write results.json, per_utterance.jsonl, RESULTS.md and plots/ to recipes/NAME
 #   --exp DIR           where everything goes (default EXP_DIR, else exp/NAME-SIZE)
 #
@@ -37,6 +38,11 @@ distilled_back() { train distilled_back,continued; }
 controls() { train longer,wider,ensemble; }
 mixture() { train mixture; }
 predictions() { classes predict --device "$device"; }
+scale() {
+  local options=()
+  [ "$size" != quick ] || options+=(--num-classes 2000 --num-clusters 8)
+  classes scale --threads "$threads" "${options[@]}"
+}
 report() {
   local options=(--command "bash $recipe_dir/run.sh${arguments:+ $arguments}")
   [ "$publish" != yes ] || options+=(--publish "$recipe_dir")
@@ -51,4 +57,5 @@ run_stage 5 distilled-back "models/specialists/" "models/distilled_back/, models
 run_stage 6 controls "data/" "models/longer/, models/wider/, models/ensemble/" controls
 run_stage 7 mixture "data/" "models/mixture/" mixture
 run_stage 8 predictions "models/" "predictions/" predictions
-run_stage 9 report "predictions/" "results.json, RESULTS.md, plots/" report
+run_stage 9 scale "" "scale.json" scale
+run_stage 10 report "predictions/" "results.json, RESULTS.md, plots/" report

@@ -66,9 +66,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMNIGLOT_DIR", str(folder))
         common = ["--config", str(folder / "config.yaml"), "--run", str(folder / "run"), "--quiet"]
-        for part in ("data", "plan", "train", "predict", "report"):
-            plots = ["--no-plots"] if part == "report" and importlib.util.find_spec("matplotlib") is None else []
-            assert main(["classes", part, *common, *plots]) == 0
+        options = {"scale": ["--num-classes", "320", "--num-clusters", "2"]}
+        options["report"] = ["--no-plots"] if importlib.util.find_spec("matplotlib") is None else []
+        for part in ("data", "plan", "train", "predict", "scale", "report"):
+            assert main(["classes", part, *common, *options.get(part, [])]) == 0
     return folder
 
 
@@ -91,6 +92,7 @@ def test_results_keep_the_contract_and_follow_from_the_predictions(finished: Pat
     difference = results["headline"]["specialists_accuracy"] - results["headline"]["generalist_accuracy"]
     assert 100 * gained / 48 == pytest.approx(difference)
     assert sum(row["test images"] for row in results["tables"]["table4"]) == 48
+    assert [row["seconds"] >= 0 for row in results["tables"]["scale"]] == [True] * 3
     assert "| generalist and specialists |" in (finished / "run" / "RESULTS.md").read_text()
 
 

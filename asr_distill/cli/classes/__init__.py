@@ -12,6 +12,7 @@ PARTS = {
     "plan": "what is to be trained, and what it costs",
     "train": "generalist, clusters, specialists, controls: what is not trained yet",
     "predict": "what every trained system says about the test images",
+    "scale": "time and memory of clusters and of Eq. 5 at the paper's size, on random predictions",
     "report": "results.json, per_utterance.jsonl, RESULTS.md and a page of clusters",
 }
 
@@ -28,13 +29,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         add("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
         if name == "data":
             add("--downloads", type=Path, default=Path("downloads"), metavar="DIR", help="default: %(default)s")
-        if name in ("plan", "train"):
+        if name in ("plan", "train", "scale"):
             add("--threads", type=int, default=1, metavar="N", help="CPU threads of each run (default: %(default)s)")
         if name in ("train", "predict"):
             add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
         if name == "train":
             add("--jobs", type=int, default=1, metavar="N", help="specialists and controls at a time (default: %(default)s)")
             add("--systems", metavar="LIST", help="only these, such as generalist,specialists (default: all)")
+        if name == "scale":
+            add("--num-classes", type=int, default=15_000, metavar="C", help="default: %(default)s")
+            add("--num-clusters", type=int, default=61, metavar="K", help="of 300 classes each (default: %(default)s)")
         if name == "report":
             add("--publish", type=Path, metavar="DIR", help="write the files here (default: --run)")
             add("--no-plots", action="store_true", help="no page of clusters (it needs matplotlib)")
@@ -50,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("threads", "jobs"):
         if getattr(args, name, 1) < 1:
             raise UserError(f"--{name} {getattr(args, name)}: expected 1 or more")
-    parts = {"data": _data, "plan": _plan, "train": _train, "predict": _predict, "report": _report}
+    parts = {"data": _data, "plan": _plan, "train": _train, "predict": _predict, "scale": _scale, "report": _report}
     return parts[args.part](args, config)
 
 
@@ -110,6 +114,21 @@ def _predict(args: argparse.Namespace, config: Any) -> int:
         args.root / "models", args.root / "predictions", clusters, parts, config.top_n, choose_device(args.device)
     )
     emit(args, {"systems": names}, f"predictions of {', '.join(names)} in {args.root / 'predictions'}")
+    return 0
+
+
+def _scale(args: argparse.Namespace, config: Any) -> int:
+    import torch
+
+    from asr_distill.base import write_json
+    from asr_distill.bench.specialists import SpecialistCase, bench_specialists
+    from asr_distill.cli.main import emit
+
+    torch.set_num_threads(args.threads)
+    found = bench_specialists(SpecialistCase(args.num_classes, args.num_clusters))
+    write_json(args.root / "scale.json", found)
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in found["seconds"].items())
+    emit(args, found, f"{args.num_classes:,} classes: {seconds}; {found['peak_mb']:,.0f} MiB at most")
     return 0
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import atomic_path
+from asr_distill.base import atomic_path, read_json
 from asr_distill.cli.classes.figures import LABELS, Figures, collect, comparisons, table3, table4
 from asr_distill.images.large_labels.clusters import load_clusters
 from asr_distill.images.large_labels.configuration import LargeLabelConfig, as_plain
@@ -51,7 +51,8 @@ def publish(
     runs = plan_of(config, root)
     clusters, details = load_clusters(root)
     figures = collect(root, data, clusters, runs, budget(runs), config.samples)
-    results = class_results(config, figures, data, details, command)
+    scale = read_json(root / "scale.json") if (root / "scale.json").is_file() else None
+    results = class_results(config, figures, data, details, command, scale)
     check_results(results)
     pictures = []
     if plots:
@@ -71,9 +72,14 @@ def publish(
 
 
 def class_results(
-    config: LargeLabelConfig, figures: Figures, data: LargeLabelData, clusters: dict[str, Any], command: str | None
+    config: LargeLabelConfig,
+    figures: Figures,
+    data: LargeLabelData,
+    clusters: dict[str, Any],
+    command: str | None,
+    scale: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """results.json; what was not measured is null."""
+    """results.json; what was not measured is null. scale: of ``asr-distill classes scale``."""
     results = empty_results(config.recipe)
     compared = comparisons(figures, data.test_parts)
     tables = {"table3": table3(figures, data.test_parts)}
@@ -81,6 +87,7 @@ def class_results(
         if name in figures.systems:
             tables[f"table4{'_soft' * number}"] = table4(figures, name)
     tables["combination"] = _combination_rows(figures)
+    tables["scale"] = [] if scale is None else _scale_rows(scale)
     results.update(
         title=_TITLES[config.recipe],
         about=f"{_ABOUT} {_PAPER}",
@@ -100,6 +107,7 @@ def class_results(
             "table4": "Specialists that cover the true class (the paper's Table 4)",
             "table4_soft": "The same for specialists with soft targets",
             "combination": "Combining: Eq. 5",
+            "scale": "Time and memory at the paper's size, on random predictions",
         },
         clusters={key: clusters[key] for key in ("predictions", "seconds_predictions", "seconds_clustering", "coverage")},
         bootstrap={"unit": "class", "samples": config.samples, "seed": 0},
@@ -151,6 +159,25 @@ def _combination_rows(figures: Figures) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _scale_rows(scale: dict[str, Any]) -> list[dict[str, Any]]:
+    """What ``asr-distill classes scale`` measured, a row for each part."""
+    classes, clusters = f"{scale['num_classes']:,} classes", f"{scale['num_clusters']} clusters of {scale['size']}"
+    what = {
+        "covariance": f"covariance of {scale['predictions']:,} predictions, {classes}",
+        "clustering": f"{clusters} from it",
+        "combination": f"Eq. 5 for {scale['rows']:,} images of {classes}, {scale['converged']:,} converged",
+    }
+    return [
+        {
+            "part": text,
+            "seconds": scale["seconds"][name],
+            "threads": scale["threads"],
+            "peak MiB of the whole": scale["peak_mb"],
+        }
+        for name, text in what.items()
+    ]
 
 
 def _page(results: dict[str, Any], pictures: bool) -> list[Section]:
