@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from asr_distill.cli.main import emit
 
     temperatures, hard_weights = _grid(args)
+    _check_loss(args, hard_weights)
     seeds = parse_seeds(args.seeds)
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
@@ -94,8 +95,9 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
     from asr_distill.base import UserError, read_json
 
     if args.point is not None:
-        chosen = read_json(args.point).get("chosen", {})
-        if not {"temperature", "hard_weight"} <= set(chosen):
+        sweep = read_json(args.point)
+        chosen = sweep.get("chosen") if isinstance(sweep, dict) else None
+        if not isinstance(chosen, dict) or not {"temperature", "hard_weight"} <= chosen.keys():
             raise UserError(
                 f"{args.point} names no chosen temperature and hard_weight; give the sweep.json of a finished sweep"
             )
@@ -112,14 +114,36 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
     return grids[0], grids[1]
 
 
+def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:
+    """Raises `UserError` for weights that the loss has no meaning for, before anything is read."""
+    from asr_distill.base import UserError
+    from asr_distill.distillation.checks import check_options
+
+    for hard_weight in hard_weights:
+        try:
+            check_options(args.soft_weight, hard_weight, args.loss, "mean")
+        except ValueError as error:
+            raise UserError(
+                f"--loss {args.loss} --soft-weight {args.soft_weight:g} --hard-weight {hard_weight:g}: {error}"
+            ) from None
+        if args.soft_weight == 0 and hard_weight == 0:
+            raise UserError("--soft-weight 0 with --hard-weight 0 leaves nothing to learn from; give one of them")
+
+
 def _distill(args: argparse.Namespace, temperature: float, hard_weight: float, seed: int, output: Path) -> dict[str, Any]:
     """One student; returns at once where it is trained already."""
+    from asr_distill.base import UserError
     from asr_distill.student.senone_task import open_senone_task
     from asr_distill.training import load_training_config, train_model
     from asr_distill.training.distillation import Distillation
 
     settings = [f"{name}={getattr(args, name)}" for name in ("threads", "device") if getattr(args, name) is not None]
     config = load_training_config(args.config, [*args.set, *settings, f"seed={seed}"])
+    if config.label_smoothing:
+        raise UserError(
+            f"label_smoothing is {config.label_smoothing:g}, but no loss of distillation smooths its labels:"
+            " soft targets do that. Next: --set label_smoothing=0"
+        )
     task = open_senone_task(
         *(config, args.train, args.dev, args.inventory, args.priors),
         allow_shared_speakers=args.allow_shared_speakers,
@@ -153,10 +177,11 @@ def _teacher(args: argparse.Namespace, task: Any, temperature: float, config: An
         check_same(store.senones_hash, task.inventory.hash, f"the soft targets {args.soft_targets}", str(args.inventory))
         return StoredTeacher(store, task.store, temperature, device)
     from asr_distill.student.ensemble import load_model
-    from asr_distill.student.teachers import ModelTeacher
+    from asr_distill.student.teachers import ModelTeacher, check_frames
 
     model = load_model(args.teacher, device=str(device), autocast=config.autocast)
     model.check_senones(task.inventory.hash, str(args.inventory))
+    check_frames(model, task.store, config.window)
     return ModelTeacher(model, temperature, args.soften)
 
 

@@ -217,23 +217,13 @@ def _inputs(args: argparse.Namespace) -> tuple[Any, FrameStore]:
     """The teacher and the frames, which fit each other."""
     from asr_distill.base import UserError
     from asr_distill.data import FrameStore
+    from asr_distill.student.teachers import check_frames
 
     for name in ("teacher", "frames"):
         if getattr(args, name) is None:
             raise UserError(f"--{name} is missing; see `asr-distill soft-targets --help`")
     teacher, frames = _teacher(args), FrameStore.open(args.frames)
-    if frames.senones_hash is not None:
-        teacher.check_senones(frames.senones_hash, f"the frame store {frames.path}")
-    again = "write the store again with `asr-distill frames --normalisation-from` the training store"
-    if frames.normalisation.kind != teacher.normalisation.kind:
-        raise UserError(
-            f"{frames.path} was normalised per {frames.normalisation.kind}, the teacher per {teacher.normalisation.kind};"
-            f" {again}"
-        )
-    if frames.normalisation.kind == "corpus" and frames.normalisation.hash != teacher.normalisation.hash:
-        raise UserError(f"{frames.path} was normalised with other statistics than the teacher; {again}")
-    if frames.feature_config != teacher.config.features:
-        raise UserError(f"{frames.path} holds other features than the teacher takes; compute them with its configuration")
+    check_frames(teacher, frames)
     return teacher, frames
 
 

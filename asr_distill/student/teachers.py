@@ -1,4 +1,4 @@
-"""A teacher asked while the student trains: it sees exactly the input that the student sees, masks and all."""
+"""A teacher that is asked while the student trains: it sees exactly the input that the student sees, masks and all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from asr_distill.base import UserError
+from asr_distill.data import FrameStore
+from asr_distill.features import ContextWindow, config_difference
 from asr_distill.student.ensemble import Ensemble
 from asr_distill.student.student import Student
 
@@ -28,3 +31,30 @@ class ModelTeacher:
     def describe(self) -> dict[str, Any]:
         """The hash over the members, and how they are combined and softened."""
         return {"model": self.model.hash, "mode": self.model.mode, "soften": self.soften}
+
+
+def check_frames(teacher: Student, frames: FrameStore, window: ContextWindow | None = None) -> None:
+    """Raises `UserError` unless the store holds what the teacher was trained on: senones, features, normalisation.
+
+    A store without labels has no senones to compare. window: of the student whose inputs the teacher is to see; windows of
+    one width that reach to other frames would be answered, and wrongly.
+    """
+    if frames.senones_hash is not None:
+        teacher.check_senones(frames.senones_hash, f"the frame store {frames.path}")
+    again = "write the store again with `asr-distill frames --normalisation-from` the training store"
+    ours, theirs = frames.normalisation, teacher.normalisation
+    if ours.kind != theirs.kind:
+        raise UserError(f"{frames.path} was normalised per {ours.kind}, the teacher per {theirs.kind}; {again}")
+    if ours.variance != theirs.variance or (ours.kind == "corpus" and ours.hash != theirs.hash):
+        raise UserError(f"{frames.path} was normalised with other statistics than the teacher; {again}")
+    difference = config_difference(frames.feature_config, teacher.config.features)
+    if difference:
+        raise UserError(
+            f"{frames.path} holds other features than the teacher takes ({difference}); compute them with its configuration"
+        )
+    if window is not None and (window.left, window.right) != (teacher.window.left, teacher.window.right):
+        raise UserError(
+            f"the student sees {window.left} frames before and {window.right} after each, the teacher {teacher.window.left} and"
+            f" {teacher.window.right}: on the fly both see one input. Next: --set window.left={teacher.window.left} --set"
+            f" window.right={teacher.window.right}, or a store (`asr-distill soft-targets`), which knows no windows"
+        )

@@ -92,13 +92,40 @@ def test_a_sweep_names_its_best_point_and_the_next_run_takes_it(corpus: Any, tar
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["-T", "0"], "above 0"), (["-T", "a"], "numbers between commas"), (["--hard-weight", "-1"], "0 or more")],
+    [
+        (["-T", "0"], "above 0"),
+        (["-T", "a"], "numbers between commas"),
+        (["--hard-weight", "-1"], "0 or more"),
+        (["--hard-weight", "nan"], "hard_weight must be finite"),
+        (["--soft-weight", "-1"], "soft_weight must be finite and at least 0"),
+        (["--loss", "convex", "--hard-weight", "0.5"], "weights that sum to 1"),
+        (["--soft-weight", "0", "--hard-weight", "0"], "nothing to learn from"),
+        (["--set", "label_smoothing=0.1"], "label_smoothing=0"),
+    ],
 )
 def test_settings_that_make_no_sense(
     corpus: Any, targets: Path, tmp_path: Path, capsys: Any, words: list[str], message: str
 ) -> None:
     assert distil(corpus, tmp_path / "student", "--soft-targets", str(targets), *words) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_point_that_is_no_sweep_is_refused(corpus: Any, targets: Path, tmp_path: Path, capsys: Any) -> None:
+    for content in ("[]", '{"chosen": 2}', "{}"):
+        (tmp_path / "sweep.json").write_text(content)
+        assert (
+            distil(corpus, tmp_path / "student", "--soft-targets", str(targets), "--point", str(tmp_path / "sweep.json")) == 1
+        )
+        assert "names no chosen temperature" in capsys.readouterr().err
+
+
+def test_a_teacher_on_the_fly_must_fit_what_it_is_shown(corpus: Any, tmp_path: Path, capsys: Any) -> None:
+    other = corpus.train(kind="none", name="unnormalised")
+    assert distil(corpus, tmp_path / "student", "--teacher", str(other)) == 1
+    assert "normalised per speaker, the teacher per none" in capsys.readouterr().err
+    shifted = ["--set", "window.left=19", "--set", "window.right=6"]  # as wide as the teacher's
+    assert distil(corpus, tmp_path / "student", "--teacher", str(corpus.train()), *shifted) == 1
+    assert "the student sees 19 frames before and 6 after" in capsys.readouterr().err
 
 
 def test_targets_of_other_senones_or_cuts_are_refused(corpus: Any, tmp_path: Path, capsys: Any) -> None:
