@@ -15,6 +15,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``accuracy``."""
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="model bundle or ensemble")
     parser.add_argument("--frames", type=Path, nargs="+", required=True, metavar="STORE", help="labelled frame stores")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="of each store's utterances, those that `train --share` trains on: the training accuracy of such a network",
+    )
     parser.add_argument("--output", type=Path, metavar="JSON", help="write the figures here, by the stores' names")
     parser.add_argument("--per-utterance", type=Path, metavar="JSONL", help="counts of each cut, for bootstraps over speakers")
     parser.add_argument("--system", metavar="NAME", help="name of the system in --per-utterance")
@@ -39,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.per_utterance and not args.system:
         raise UserError("--per-utterance needs --system NAME: reports tell systems apart by it")
     model = load_model(args.model, device=args.device, autocast=args.autocast)
-    counts = {path.name: cut_accuracies(model, FrameStore.open(path)) for path in args.frames}
+    counts = {path.name: cut_accuracies(model, FrameStore.open(path), share=args.share) for path in args.frames}
     figures = {name: cuts.total().to_dict() for name, cuts in counts.items()}
     if args.per_utterance:
         seed = args.seed if args.seed is not None else model.config.training.get("seed", 0)

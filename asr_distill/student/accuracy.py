@@ -11,6 +11,7 @@ import torch
 
 from asr_distill.base import UserError, track
 from asr_distill.data import FrameStore, WindowGatherer
+from asr_distill.data.utterance_share import frames_of_share
 from asr_distill.student.student import Student
 
 
@@ -74,9 +75,13 @@ class CutAccuracies:
                 yield {**head, **dict(zip(names, row, strict=True))}
 
 
-def check_store(student: Student, store: FrameStore) -> None:
-    """Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model."""
-    student.check_senones(store.senones_hash, f"the frame store {store.path}")
+def check_store(student: Student, store: FrameStore, labelled: bool = True) -> None:
+    """Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model.
+
+    labelled: it must have labels; without that, a store that has none is as good.
+    """
+    if labelled or store.senones_hash is not None:
+        student.check_senones(store.senones_hash, f"the frame store {store.path}")
     if store.normalisation.kind != student.normalisation.kind:
         raise UserError(
             f"{store.path} was normalised per {store.normalisation.kind}, the model per {student.normalisation.kind};"
@@ -84,15 +89,20 @@ def check_store(student: Student, store: FrameStore) -> None:
         )
 
 
-def labelled_batches(student: Student, store: FrameStore, batch_size: int, title: str) -> Iterator[dict[str, torch.Tensor]]:
+def labelled_batches(
+    student: Student, store: FrameStore, batch_size: int, title: str, share: float = 1.0
+) -> Iterator[dict[str, torch.Tensor]]:
     """Yields ``inputs`` (B, D), ``labels``, ``frame_indices`` and ``speech`` (B,), a bool, of all labelled frames in order.
 
-    All on the student's device. Raises what `check_store` raises.
+    All on the student's device. share: of the utterances, as `frames_of_share` chooses them. Raises what `check_store` raises.
     """
     check_store(student, store)
     gatherer = WindowGatherer(store, student.window.left, student.window.right, student.device)
     silence = torch.from_numpy(student.inventory.silence_senones).to(student.device)
-    frames = torch.from_numpy(store.labelled_frames())
+    labelled = store.labelled_frames()
+    if share != 1.0:
+        labelled = np.intersect1d(labelled, frames_of_share(store, share), assume_unique=True)
+    frames = torch.from_numpy(labelled)
     for chunk in track(frames.split(batch_size), title, -(-len(frames) // batch_size), "batches"):
         if len(chunk):
             batch = gatherer.batch(chunk)
@@ -100,14 +110,16 @@ def labelled_batches(student: Student, store: FrameStore, batch_size: int, title
 
 
 @torch.no_grad()
-def cut_accuracies(student: Student, store: FrameStore, batch_size: int = 4096) -> CutAccuracies:
+def cut_accuracies(student: Student, store: FrameStore, batch_size: int = 4096, share: float = 1.0) -> CutAccuracies:
     """Counts of the frames whose most probable senone is the label, cut by cut, over all labelled frames of ``store``.
+
+    share: of its utterances, those on which ``asr-distill train --share`` trains; the other cuts have no counts.
 
     Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model.
     """
     offsets = torch.from_numpy(store.offsets).to(student.device)
     sums = torch.zeros(store.num_cuts, 5, dtype=torch.float64, device=student.device)
-    for batch in labelled_batches(student, store, batch_size, "frame accuracy"):
+    for batch in labelled_batches(student, store, batch_size, "frame accuracy", share):
         labels, speech = batch["labels"], batch["speech"]
         posteriors = student.log_posteriors(batch["inputs"]).to(student.device)
         correct = posteriors.max(dim=1).indices == labels

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from asr_distill.base import UserError
+from asr_distill.data.utterance_share import original_id
 from asr_distill.distillation import combine_posteriors
 from asr_distill.distillation import soften as soften_posteriors
 from asr_distill.features import ContextWindow, config_difference
@@ -157,10 +158,13 @@ class Ensemble(Student):
         return self._answer(self._inputs(speech, normalised), self.members_for(cut_id, speaker), chunk_frames).cpu()
 
     def members_for(self, cut_id: str, speaker: str | None) -> list[int]:
-        """The numbers of the members to ask about a cut; its id goes before its speaker."""
+        """The numbers of the members to ask about a cut; its id goes before its speaker.
+
+        A perturbed copy (``u1_sp0.9``) without an entry has its original's: who trained on one has heard the other.
+        """
         if self.folds is None:
             return list(range(len(self.members)))
-        for key in (cut_id, speaker, OTHERS):
+        for key in (cut_id, original_id(cut_id), speaker, OTHERS):
             if key is not None and key in self.folds:
                 return self.folds[key]
         raise UserError(

@@ -58,7 +58,11 @@ class EnsembleConfig:
         directory = Path(directory)
         if (directory / "config.json").exists() or (directory / "training").exists():
             raise UserError(f"{directory} holds a model bundle; name another folder for the ensemble")
-        write_json(directory / ENSEMBLE_FILE, {"kind": self.kind, "format": self.format, **to_mapping(self)})
+        values = {"kind": self.kind, "format": self.format, **to_mapping(self)}
+        path = directory / ENSEMBLE_FILE
+        # left alone where nothing changes, so that its date says since when these members are combined
+        if not _holds(path, values):
+            write_json(path, values)
 
     def paths(self, directory: str | Path) -> list[Path]:
         """Where the members lie, given the ensemble's folder. Raises `UserError` naming one that is not there."""
@@ -71,6 +75,13 @@ class EnsembleConfig:
                     " relative to the ensemble's folder), or combine those that there are again"
                 )
         return paths
+
+
+def _holds(path: Path, values: dict[str, Any]) -> bool:
+    try:
+        return bool(read_json(path) == values)
+    except UserError:  # missing or damaged: to be written
+        return False
 
 
 def relative_paths(members: Sequence[Path], directory: Path) -> list[str]:

@@ -195,6 +195,9 @@ def test_out_of_fold_members_answer_for_the_cuts_that_they_have_not_seen(
         ("u9", None, combined(answers, "arithmetic", None)),
     ):
         np.testing.assert_allclose(ensemble.log_posteriors_for(cut_id, speaker, raw), expected, rtol=1e-4, atol=1e-4)
+    by_cut = Ensemble.of_bundles(bundles, folds={"u1": [1], "*": [0, 1, 2]})
+    assert by_cut.members_for("u1_sp0.9", "ann") == [1]  # members 0 and 2 have heard the original
+    assert by_cut.members_for("u2_sp0.9", "bob") == [0, 1, 2]
     strict = Ensemble.of_bundles(bundles, folds={"ann": [1]})
     with pytest.raises(UserError, match=r"no entry for cut 'u2' or speaker 'bob'"):
         strict.log_posteriors_for("u2", "bob", raw)

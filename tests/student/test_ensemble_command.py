@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from asr_distill.base import read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
+from asr_distill.data.utterance_share import frames_of_share
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.hclg import write_graph
 from asr_distill.student import Ensemble, load_model
@@ -101,6 +103,39 @@ def test_accuracy_counts_each_utterance(corpus: Any, members: list[str], command
     command("accuracy", "--model", members[2], "--frames", store, *lines, "--system", "single")
     assert {row["seed"] for row in read_jsonl(tmp_path / "frames.jsonl")} == {2}
     assert "needs --system" in command("accuracy", "--model", members[2], "--frames", store, *lines)
+
+
+def test_accuracy_on_the_share_that_was_trained_on(corpus: Any, members: list[str], command: Any, tmp_path: Path) -> None:
+    store, lines = str(corpus.store("speaker")), str(tmp_path / "cuts.jsonl")
+    words = ["accuracy", "--model", members[0], "--frames", store, "--per-utterance", lines, "--system", "single"]
+    command(*words)
+    whole = {row["id"]: row for row in read_jsonl(tmp_path / "cuts.jsonl")}
+    figures = command(*words, "--share", "0.5")
+    rows = list(read_jsonl(tmp_path / "cuts.jsonl"))
+    frames = FrameStore.open(store)
+    chosen = frames_of_share(frames, 0.5)
+    assert {row["id"] for row in rows} == {cut.id for cut in frames if cut.start in chosen}
+    assert len(rows) == 2
+    assert figures["speaker"]["frames"] == len(chosen)
+    assert all(row == whole[row["id"]] for row in rows)
+    assert "at most 1" in command(*words, "--share", "2")
+
+
+def test_combining_the_same_members_again_changes_no_file(
+    corpus: Any, members: list[str], command: Any, tmp_path: Path
+) -> None:
+    words = ["ensemble", "--members", *members, "--output", str(tmp_path / "ensemble")]
+    file = tmp_path / "ensemble" / "ensemble.json"
+    command(*words)
+    os.utime(file, (1, 1))
+    command(*words)
+    assert file.stat().st_mtime == 1
+    command(*words, "--mode", "geometric")
+    assert file.stat().st_mtime > 1
+    assert json.loads(file.read_text())["mode"] == "geometric"
+    file.write_text("{")
+    command(*words)
+    assert json.loads(file.read_text())["mode"] == "arithmetic"
 
 
 def test_decode_searches_with_an_ensemble(corpus: Any, members: list[str], command: Any, tmp_path: Path) -> None:
