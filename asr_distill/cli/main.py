@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "soft-targets": "store what a teacher says about every frame, once, for any student",
     "distill": "train a student on the soft targets of an ensemble, at one temperature or swept over several",
     "ensemble": "combine bundles into one model, and measure what each further member adds",
+    "specialists": "clusters of senones that a model confuses, a specialist for each, and what they add",
     "bundle": "what a model bundle holds; write its tuned acoustic scale",
     "accuracy": "frame accuracy and cross-entropy of a model on frame stores",
     "graph": "compose HCLG and convert it for k2",

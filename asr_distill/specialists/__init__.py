@@ -16,6 +16,7 @@ from asr_distill.specialists.combining import (
 from asr_distill.specialists.covariance import PredictionCovariance
 from asr_distill.specialists.evaluation import conditional_accuracy, conditional_counts, gain_by_coverage, top_one
 from asr_distill.specialists.initial import specialist_from_generalist, train_specialist
+from asr_distill.specialists.members import Member, member_log_probs
 from asr_distill.specialists.objectives import (
     NetworkTargets,
     SpecialistDistillation,
@@ -28,6 +29,7 @@ from asr_distill.specialists.sampling import SpecialistExamples, dustbin_correct
 __all__ = [
     "ClassClusters",
     "CombineInfo",
+    "Member",
     "NetworkTargets",
     "PredictionCovariance",
     "SpecialistDistillation",
@@ -43,6 +45,7 @@ __all__ = [
     "dustbin_correction",
     "gain_by_coverage",
     "in_parallel",
+    "member_log_probs",
     "specialist_from_generalist",
     "sum_into_dustbin",
     "top_one",

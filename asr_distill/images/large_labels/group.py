@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +14,7 @@ from asr_distill.distillation import soften
 from asr_distill.images.cost import multiply_accumulates
 from asr_distill.models import count_parameters, load_network
 from asr_distill.models.checkpoint import WEIGHTS_FILE
-from asr_distill.specialists import active_specialists, combine, corrected_log_probs
-
-
-@dataclass(frozen=True)
-class Member:
-    """A specialist: its classes (m,), its network with m + 1 outputs or all C, and what is added to the dustbin's logit."""
-
-    class_ids: torch.Tensor
-    network: nn.Module
-    dustbin_correction: float
-    full_softmax: bool = False
+from asr_distill.specialists import Member, combine, member_log_probs
 
 
 class SpecialistGroup:
@@ -42,12 +30,7 @@ class SpecialistGroup:
     @classmethod
     def load(cls, generalist: Path, folders: Sequence[Path], top_n: int, device: str | torch.device = "cpu") -> SpecialistGroup:
         """From model directories; a specialist's ``config.json`` holds its classes and correction."""
-        members = []
-        for folder in folders:
-            network, config = load_network(folder)
-            own = config["specialist"]
-            members.append(Member(torch.tensor(own["class_ids"]), network, own["dustbin_correction"], own["full_softmax"]))
-        return cls(load_network(generalist)[0], members, top_n, device)
+        return cls(load_network(generalist)[0], [Member.load(folder) for folder in folders], top_n, device)
 
     @torch.no_grad()
     def log_probs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
@@ -56,17 +39,7 @@ class SpecialistGroup:
         Rows in which a specialist is not active hold a uniform distribution, which nobody reads.
         """
         generalist = self.generalist(inputs).float().log_softmax(dim=1).cpu()
-        active = active_specialists(generalist, [member.class_ids for member in self.members], self.top_n)
-        found = []
-        for number, member in enumerate(self.members):
-            outputs = len(member.class_ids) + 1
-            table = torch.full((len(inputs), outputs), -math.log(outputs))
-            rows = active[:, number].nonzero().flatten()
-            if len(rows):
-                logits = member.network(inputs[rows.to(inputs.device)]).cpu()
-                table[rows] = corrected_log_probs(logits, member.class_ids, member.dustbin_correction, member.full_softmax)
-            found.append((member.class_ids, table))
-        return generalist, found
+        return generalist, member_log_probs(self.members, inputs, generalist, self.top_n)
 
     @property
     def parameters(self) -> int:
