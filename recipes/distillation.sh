@@ -18,7 +18,7 @@ distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's sto
 }
 
 point() {  # the temperature and hard weight that students take
-  if [ -f "$exp/models/sweep/sweep.json" ]; then echo "--point $exp/models/sweep/sweep.json"
+  if [ "$sweep" = yes ]; then echo "--point $exp/models/sweep/sweep.json"
   else echo "--temperature $temperature --hard-weight $hard_weight"; fi
 }
 
@@ -36,37 +36,43 @@ soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_options
 }
 
 # measure_seeds SYSTEM "SEEDS" [TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The first seed
-# chooses its scales on dev and the others take them; with TUNED, all take those of that system's first seed.
+# chooses its scales on dev and the others take them; with TUNED, all take those of that system's first seed. What is newer than
+# the model is left alone.
 measure_seeds() {
   local system=$1 seed first=${2%% *} tuned=${3:-$1} model
   for seed in $2; do
     model=$exp/models/$system/seed$seed
-    [ -f "$exp/accuracy/$system/seed$seed.json" ] ||
+    newer "$exp/accuracy/$system/seed$seed.json" "$model" ||
       distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --autocast auto \
         --output "$exp/accuracy/$system/seed$seed.json"
     if [ "$tuned" = "$system" ] && [ "$seed" = "$first" ]; then
-      [ -f "$exp/decode/${system}_phones/seed$seed/test/decode.json" ] ||
+      newer "$exp/decode/${system}_phones/seed$seed/test/decode.json" "$model" ||
         decode_system "$system" "$model" senones "$exp/senones/labels" "$exp/decode/${system}_{lm}/seed$seed" "${engines%% *}"
       [ -f "$model/ensemble.json" ] || keep_scale "$system" "$seed"
     elif [ "$tuned" = "$system" ]; then
       search_test "$system" "$seed" "$tuned" "$first"
     else
-      search_test "$system" "$seed" "$tuned" 0
+      search_test "$system" "$seed" "$tuned" "${student_seeds%%[-,]*}"
     fi
   done
 }
 
+newer() {  # newer FILE MODEL: FILE is there, and not older than the weights
+  local weights=$2/model.safetensors
+  [ -f "$weights" ] || weights=$2/ensemble.json
+  [ -f "$1" ] && [ ! "$weights" -nt "$1" ]
+}
+
 search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each LM, and phones, at scales that were chosen before
-  local name output phones
+  local name output phones tuned
   for name in $language_models phones; do
-    output=$exp/decode/${1}_$name/seed$2/test
-    [ ! -f "$output/decode.json" ] || continue
+    output=$exp/decode/${1}_$name/seed$2/test tuned=$exp/decode/${3}_$name/seed$4/dev/tuned.json
+    if newer "$output/decode.json" "$exp/models/$1/seed$2" && [ ! "$tuned" -nt "$output/decode.json" ]; then continue; fi
     phones=()
     [ "$name" != phones ] || phones=(--graph "$exp/graph/senones/phones" --alignments "$exp/align/alignments_test.jsonl.gz")
     # shellcheck disable=SC2086
     distill decode --model "$exp/models/$1/seed$2" --system "$1" --cuts "$exp/senones/labels/cuts_test.jsonl.gz" \
-      --engine "${engines%% *}" --scales-from "$exp/decode/${3}_$name/seed$4/dev/tuned.json" "${phones[@]}" \
-      --output "$output" $beam_options
+      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $beam_options
   done
 }
 
@@ -84,7 +90,7 @@ train_ensemble() {
 decode_ensemble() {
   measure_seeds baseline "$(ensemble_seeds)"
   measure_seeds ensemble 0
-  measure_seeds geometric 0 ensemble
+  measure_seeds geometric 0
 }
 
 write_soft_targets() { soft_targets ensemble/seed0 ensemble; }
@@ -103,7 +109,7 @@ train_students() {  # the students, and networks that differ from them in nothin
 
 decode_students() {
   measure_seeds distilled "$(seq_of "$student_seeds")"
-  measure_seeds control "$(seq_of "$student_seeds")" distilled
+  measure_seeds control "$(seq_of "$student_seeds")"
 }
 
 train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, soft targets without
@@ -118,9 +124,13 @@ train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, so
 }
 
 decode_small_data() {
-  local pair kind
+  local pair system
   for pair in $small_data; do
-    for kind in hard soft; do measure_seeds "${kind}_$(share_name "${pair%:*}")" 0 distilled; done
+    for system in "hard_$(share_name "${pair%:*}")" "soft_$(share_name "${pair%:*}")"; do
+      measure_seeds "$system" 0
+      distill accuracy --model "$exp/models/$system/seed0" --frames "$exp/senones/frames/train" --share "${pair%:*}" --autocast auto \
+        --output "$exp/accuracy/${system}_share/seed0.json"
+    done
   done
 }
 
@@ -156,8 +166,9 @@ train_ablations() {
 # What each mode of the store costs: divergence from dense, and the same student from each mode.
 compare_stores() {
   distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
-  local chosen mode
-  chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
+  local chosen=$temperature mode
+  [ "$sweep" = no ] ||
+    chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
   soft_targets ensemble/seed0 topk16 --mode topk --top-k 16 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
   # shellcheck disable=SC2046
@@ -172,11 +183,12 @@ decode_ablations() {
 
 # Lattice-free MMI from a baseline and from a student, each decoded at scales of its own.
 train_sequence() {
-  local system
+  local system of
   for system in baseline distilled; do
     [ -d "$exp/models/$system/seed0" ] || continue
+    of=$config; [ "$system" = baseline ] || of=$student_config
     # shellcheck disable=SC2086
-    train_seeds "$config" "mmi_$system" 0 --objective lfmmi --alignments "$exp/align/alignments_train.jsonl.gz" \
+    train_seeds "$of" "mmi_$system" 0 --objective lfmmi --alignments "$exp/align/alignments_train.jsonl.gz" \
       --initial-model "$exp/models/$system/seed0" $sequence_options
     measure_seeds "mmi_$system" 0
   done
