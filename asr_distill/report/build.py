@@ -16,7 +16,7 @@ from asr_distill.report.figures import rounded, system_figures
 from asr_distill.report.merge import merge_published
 from asr_distill.report.per_utterance import Systems
 from asr_distill.report.results import check_headline_names, check_results, empty_results, empty_system
-from asr_distill.report.values import follow, read_figure
+from asr_distill.report.values import follow, read_figure, read_lists
 from asr_distill.scoring import METRICS, gain_transferred, metric_counts, paired_comparison, read_training_texts
 from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by_training
 from asr_distill.scoring.transcripts import read_vocabulary
@@ -135,6 +135,7 @@ def _derive(report: Report, config: ReportConfig, run: Path, allow_missing: bool
     gain = _gain(report, config)
     results["gain_transferred"] = gain
     _add_tables(results, config, allow_missing)
+    results["lists"] = {**results.get("lists", {}), **read_lists(run, config.lists, allow_missing)}
     results["published"] = [dict(vars(row)) for row in config.published]
     values = results.setdefault("values", {})
     for name, figure in config.values.items():

@@ -74,6 +74,16 @@ class TableConfig:
 
 
 @dataclass(frozen=True)
+class ListConfig:
+    """A table read from a JSON file of the run: ``rows`` is ``FILE#key.key`` of a list of objects, ``columns`` their keys."""
+
+    rows: str
+    columns: tuple[str, ...]
+    title: str = ""
+    digits: int = 3
+
+
+@dataclass(frozen=True)
 class PublishedConfig:
     """A figure that others published, shown beside ours and never mixed with them."""
 
@@ -108,6 +118,7 @@ class ReportConfig:
     comparisons: tuple[ComparisonConfig, ...] = ()
     gain: GainConfig | None = None
     tables: dict[str, TableConfig] = field(default_factory=dict)
+    lists: dict[str, ListConfig] = field(default_factory=dict)
     headline: dict[str, Figure] = field(default_factory=dict)
     values: dict[str, Figure] = field(default_factory=dict)
     published: tuple[PublishedConfig, ...] = ()

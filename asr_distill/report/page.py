@@ -114,6 +114,7 @@ def results_page(results: Mapping[str, Any]) -> list[Section]:
         *_comparison_sections(results, unit),
     ]
     sections += [_named_table(name, rows, results) for name, rows in results["tables"].items() if rows]
+    sections += [_list(table) for table in (results.get("lists") or {}).values() if table["rows"]]
     for key, title in (("headline", "Headline figures"), ("values", "Further figures")):
         rows = [(name, number(value, 3)) for name, value in (results.get(key) or {}).items() if value is not None]
         if rows:
@@ -192,6 +193,11 @@ def _comparison_sections(results: Mapping[str, Any], unit: str) -> list[Section]
         )
         sections.append(Section("Share of the ensemble's gain", [text]))
     return sections
+
+
+def _list(table: Mapping[str, Any]) -> Section:
+    rows = tuple(tuple(number(cell, table["digits"]) for cell in row) for row in table["rows"])
+    return Section(table["title"], tables=[Table(tuple(name.replace("_", " ") for name in table["columns"]), rows)])
 
 
 def _named_table(name: str, rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> Section:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from asr_distill.base import UserError, read_json
+from asr_distill.report.configuration import ListConfig
+from asr_distill.report.figures import rounded
 
 
 def follow(value: Any, keys: Sequence[str], where: str) -> Any:
@@ -50,3 +52,20 @@ def mean_figure(run: Path, figure: Any, seeds: Sequence[int]) -> Any:
     if any(value != values[0] for value in values):
         raise UserError(f"figure {figure!r} differs over seeds and is no number: {values}")
     return values[0]
+
+
+def read_lists(run: Path, lists: Mapping[str, ListConfig], allow_missing: bool) -> dict[str, Any]:
+    """The tables of report.yaml that stand in JSON files of the run: ``{name: {title, columns, digits, rows}}``.
+
+    Raises `UserError` where a file (unless it may be missing) or a column is absent, or there is no list of objects.
+    """
+    found = {}
+    for name, wanted in lists.items():
+        if allow_missing and not (run / wanted.rows.partition("#")[0]).is_file():
+            continue
+        rows = read_figure(run, wanted.rows)
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+            raise UserError(f"list {name!r}: {wanted.rows} is no list of objects")
+        cells = [[rounded(follow(row, column.split("."), wanted.rows)) for column in wanted.columns] for row in rows]
+        found[name] = {"title": wanted.title or name, "columns": list(wanted.columns), "digits": wanted.digits, "rows": cells}
+    return found

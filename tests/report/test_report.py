@@ -250,6 +250,20 @@ def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> 
     assert len(build_report(run, config, allow_missing=True).results["systems"]) == 3
 
 
+def test_a_list_of_the_run_becomes_a_table(run: Path) -> None:
+    write_json(
+        run / "sweep.json", {"points": [{"temperature": 2.0, "dev": 70.125, "seeds": [0]}, {"temperature": 5, "dev": None}]}
+    )
+    lists = {"sweep": {"title": "Sweep", "rows": "sweep.json#points", "columns": ["temperature", "dev"], "digits": 1}}
+    results = build(run, lists=lists)
+    assert results["lists"]["sweep"]["rows"] == [[2.0, 70.125], [5, None]]
+    page = markdown_page(results_page(results))
+    assert "## Sweep" in page
+    assert "| 2.0 | 70.1 |" in page
+    with pytest.raises(UserError, match=r"no 'seeds'.*found temperature, dev"):
+        build(run, lists={"sweep": {**lists["sweep"], "columns": ["seeds"]}})
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -260,6 +274,7 @@ def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> 
         ({"values": {"x": "lang/ppl.json"}}, "FILE#key"),
         ({"comparisons": [{"a": "x", "b": "baseline"}]}, "no system 'x'"),
         ({"tables": {"t": {"rows": ["x"]}}}, "no system 'x'"),
+        ({"lists": {"t": {"rows": "lang/ppl.json#ppl", "columns": ["a"]}}}, "no list of objects"),
         ({"systems": [{"name": "a b", "decode": "d"}]}, "a b"),
         ({"systems": [{"name": "a", "decode": "d", "seeds": [0, 1]}]}, "no {seed}"),
         ({"systems": [{"name": "a", "decoed": "d"}]}, "decode"),
