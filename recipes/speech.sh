@@ -36,6 +36,8 @@ triphone_gaussians=2500
 config=recipes/conf/cpu.yaml
 first_config=recipes/conf/first.yaml
 paper_config=recipes/conf/paper.yaml
+network_options=""         # of `asr-distill decode`, for the network: --autocast auto computes in bf16 where the processor has it
+paper_network_options=""   # the same for the 8x2560
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
@@ -198,7 +200,8 @@ build_graphs() {
 # OUTPUT has {lm} where the language model's name goes; a further engine writes to OUTPUT with its name after the system's.
 decode_system() {
   local system=$1 model=$2 inventory=$3 labels=$4 pattern=$5 first=${6%% *} name engine folder output
-  local decode=(decode --model "$model" --system "$system") cuts=$labels/cuts
+  # shellcheck disable=SC2206  # the options are words
+  local decode=(decode --model "$model" --system "$system" $network_options) cuts=$labels/cuts
   for name in $language_models; do
     folder=${pattern//\{lm\}/$name}
     # shellcheck disable=SC2086
@@ -246,7 +249,7 @@ train_triphone() {
 
 decode_monophone() { decode_system mono "$exp/mono" mono "$exp/fbank" "$exp/decode/mono_{lm}/seed0" "${engines%% *}"; }
 decode_baseline() { decode_network baseline "$(seq_of "$seeds")" "$engines"; }
-decode_paper() { decode_network paper 0 "$engines"; }
+decode_paper() { network_options=$paper_network_options; decode_network paper 0 "$engines"; network_options=""; }
 
 seq_of() {  # 0-2,5 to 0 1 2 5
   local part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -13,6 +13,7 @@ from asr_distill.base import UserError, read_json, write_json
 from asr_distill.specialists.covariance import PredictionCovariance
 from asr_distill.specialists.kmeans import online_kmeans
 
+Columns = Literal["unit", "covariance", "correlation"]
 _PAPER_COVERAGE = 61 * 300 / 15_000  # specialists per class in the paper
 
 
@@ -65,7 +66,7 @@ def cluster_classes(
     *,
     size: int | None = None,
     partition: bool = False,
-    columns: Literal["unit", "covariance"] = "unit",
+    columns: Columns = "unit",
     seed: int = 0,
     generator: torch.Generator | None = None,
     restarts: int = 3,
@@ -82,7 +83,9 @@ def cluster_classes(
     partition: instead, each class is in the one cluster whose centre is nearest, and ``size`` must not be given. A cluster left
       with fewer than two classes takes the nearest that larger ones can spare, for there is no specialist of one class.
     columns: ``unit`` divides each column by its length, so that classes are compared by what they are confused with, not by
-      how frequent or how uncertain they are; ``covariance`` takes the columns as they are.
+      how frequent or how uncertain they are; ``covariance`` takes the columns as they are; ``correlation`` divides rows and
+      columns by the standard deviations first and is ``unit`` then, so that a frequent class does not outweigh in each column
+      the rare ones beside it (among classes of very different frequency ``unit`` puts the same few into most clusters).
     seed, or generator: of all random choices; the same gives the same clusters. restarts: runs of k-means, of which the one
       with the smallest inertia counts. passes: over the columns, in each run; batch_size: columns at a time.
 
@@ -95,8 +98,12 @@ def cluster_classes(
     for name, value in (("restarts", restarts), ("passes", passes), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"{name} is {value}, expected 1 or more")
-    if columns not in ("unit", "covariance"):
-        raise UserError(f"columns is {columns!r}, expected unit or covariance")
+    if columns not in get_args(Columns):
+        raise UserError(f"columns is {columns!r}, expected {', '.join(get_args(Columns))}")
+    if columns == "correlation":
+        variances = covariance.diagonal().clone()
+        inverse = torch.where(variances > 0, variances.clamp(min=torch.finfo(torch.float32).tiny).rsqrt(), torch.zeros(()))
+        covariance.mul_(inverse.unsqueeze(1)).mul_(inverse)
     lengths = torch.ones(num_classes) if columns == "covariance" else covariance.norm(dim=1)
     scale = torch.where(lengths > 0, 1 / lengths.clamp(min=torch.finfo(torch.float32).tiny), torch.zeros(()))
 

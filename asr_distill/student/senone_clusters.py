@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from asr_distill.base import UserError, hash_of_object, read_json, track, write_
 from asr_distill.data import FrameStore, WindowGatherer
 from asr_distill.senones import SenoneInventory, check_same
 from asr_distill.specialists import ClassClusters, PredictionCovariance, cluster_classes
+from asr_distill.specialists.clustering import Columns
 from asr_distill.student.accuracy import check_store
 from asr_distill.student.student import Student
 
@@ -87,7 +88,7 @@ def find_senone_clusters(
     *,
     size: int | None = None,
     partition: bool = False,
-    columns: Literal["unit", "covariance"] = "unit",
+    columns: Columns = "correlation",
     num_frames: int | None = None,
     seed: int = 0,
     restarts: int = 3,
@@ -95,7 +96,8 @@ def find_senone_clusters(
 ) -> SenoneClusters:
     """Clusters the senones by the covariance of the model's posteriors over the frames of ``store``; no label is looked at.
 
-    num_frames: so many frames, evenly spread over the store, instead of all. The other options are those of `cluster_classes`.
+    num_frames: so many frames, evenly spread over the store, instead of all. The other options are those of `cluster_classes`;
+      columns are correlations here, for senones differ in frequency by a factor of a thousand.
     Memory: the covariance, C x C float32, and a batch of posteriors.
     Raises `UserError` on more clusters than senones, sizes that leave nothing for a dustbin, a store of other senones or of
     another normalisation, and fewer than 2 frames.

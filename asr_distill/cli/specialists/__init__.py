@@ -60,9 +60,9 @@ def _cluster(parser: argparse.ArgumentParser) -> None:
     add("--partition", action="store_true", help="each senone in one cluster, of whatever size it gets, instead of --size")
     add(
         "--columns",
-        choices=("unit", "covariance"),
-        default="unit",
-        help="columns of the covariance divided by their length, or as they are (default: %(default)s)",
+        choices=("correlation", "unit", "covariance"),
+        default="correlation",
+        help="columns of the correlation or of the covariance, divided by their length, or as they are (default: %(default)s)",
     )
     add("--num-frames", type=int, metavar="N", help="so many frames, evenly spread over the store (default: all)")
     add("--seed", type=int, default=0, metavar="N", help="of k-means (default: %(default)s)")
