@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 recipe_dir=recipes/$recipe
 source recipes/stages.sh
 source recipes/distillation.sh
+source recipes/specialists.sh
 
 # --- how the run goes
 stage=1
@@ -60,6 +61,15 @@ small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:ep
 ablations=no
 sequence=no                # yes: fine-tune the first baseline and the first student by lattice-free MMI
 sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=2500 --set keep=last"
+# --- specialists for senones (stage 28), from the first baseline
+specialists=no             # yes: clusters of confusable senones, a specialist for each with hard and with soft targets
+specialist_config=recipes/conf/specialist.yaml
+specialist_options=""      # of `asr-distill specialists train`, such as --epoch-frames 20000 --set epochs=2
+specialist_clusters=20
+specialist_size=30         # senones of each; clusters overlap
+cluster_options=""         # of `asr-distill specialists cluster`, such as --num-frames 200000
+combine_options=""         # of `asr-distill specialists combine`, such as --top-n 2
+# --- search
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
 scale_grid=0.05,0.07,0.1,0.14,0.2,0.28
@@ -323,5 +333,6 @@ if [ "$distillation" = yes ]; then
   fi
 fi
 [ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, decode/" train_sequence
+[ "$specialists" = no ] || run_stage 28 specialists "models/baseline/, senones/" "specialists/, models/specialists/" train_specialists
 rm -f "$exp"/.stages/*-report  # always anew: another option may have added rows
 run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report

@@ -71,6 +71,7 @@ def train_specialist(
     objective: Objective | None = None,
     *,
     shares: torch.Tensor | None = None,
+    prior_of_training: bool = False,
     description: Mapping[str, Any] | None = None,
     companions: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
@@ -79,6 +80,9 @@ def train_specialist(
     One that is there is not trained again, and one that was interrupted goes on: `train_model` sees to both. ``config.json``
     gets ``specialist``: its ``class_ids`` and the ``dustbin_correction`` that belongs on its dustbin's logit (with
     ``full_softmax`` on the logits of all other classes), beside ``description``. companions: as in `train_model`.
+    prior_of_training: the first weights have the correction taken off the biases of what is not special, so that with the
+    correction put on they say what the generalist says; without that, training has to learn first how often special
+    examples come in it.
     The network of ``config`` must be the generalist's. Raises `UserError` as `train_model` and `specialist_from_generalist` do.
     """
     network, stored = load_network(generalist)
@@ -90,9 +94,13 @@ def train_specialist(
     with tempfile.TemporaryDirectory(prefix="specialist-") as folder:
         start = Path(generalist)
         if not train.full_softmax:
+            network = specialist_from_generalist(network, train.class_ids, shares)
+        if prior_of_training:
+            special = train.class_ids if train.full_softmax else torch.arange(train.num_classes - 1)
+            _lower_other_biases(network, special, train.dustbin_correction)
+        if prior_of_training or not train.full_softmax:
             start = Path(folder) / "start"
-            smaller = {**stored["network"], "num_senones": train.num_classes}
-            save_network(start, specialist_from_generalist(network, train.class_ids, shares), smaller)
+            save_network(start, network, {**stored["network"], "num_senones": train.num_classes})
         return train_model(
             config,
             train,
@@ -103,3 +111,14 @@ def train_specialist(
             companions=companions,
             initial_model=start,
         )
+
+
+@torch.no_grad()
+def _lower_other_biases(network: nn.Module, special: torch.Tensor, amount: float) -> None:
+    """Takes ``amount`` (nats) off the bias of every output that is not ``special``, in place."""
+    name, layer = output_layer(network)
+    if layer.bias is None:
+        raise UserError(f"the layer {name} has no bias: the share of special examples cannot be taken into its first weights")
+    others = torch.ones(layer.out_features, dtype=torch.bool)
+    others[special] = False
+    layer.bias[others] -= amount

@@ -174,3 +174,32 @@ def test_clusters_are_saved_and_loaded(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(UserError, match="holds no clusters"):
         ClassClusters.load(tmp_path / "other.json")
+
+
+class KnownMatrix(PredictionCovariance):
+    """Hands out a matrix that was computed elsewhere."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        super().__init__(len(matrix))
+        self.matrix = torch.from_numpy(matrix).float()
+
+    def result(self, consume: bool = False) -> torch.Tensor:
+        return self.matrix.clone()
+
+
+def test_correlation_columns_are_unit_columns_of_numpys_correlations() -> None:
+    probs = confused_predictions([[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]])
+    probs[:, 0] = 0.0  # a class that is never predicted correlates with nothing
+    weights = 1.5 ** -torch.arange(12.0)
+    probs = probs * weights / (probs * weights).sum(dim=1, keepdim=True)
+    streamed = PredictionCovariance(12)
+    streamed.update(probs)
+    before = streamed.result()
+    found = cluster_classes(streamed, 4, size=3, columns="correlation", seed=1)
+    assert torch.equal(streamed.result(), before)
+    correlations = np.zeros((12, 12))
+    correlations[1:, 1:] = np.corrcoef(probs[:, 1:].double().numpy().T)
+    expected = cluster_classes(KnownMatrix(correlations), 4, size=3, columns="unit", seed=1)
+    assert [ids.tolist() for ids in found] == [ids.tolist() for ids in expected]
+    with pytest.raises(UserError, match="columns is 'cosine', expected unit, covariance, correlation"):
+        cluster_classes(streamed, 4, size=3, columns="cosine")  # type: ignore[arg-type]

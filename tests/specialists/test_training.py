@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,28 @@ def test_specialists_are_trained_from_the_generalist_and_only_once(tmp_path: Pat
     train_specialist(config, tmp_path / "generalist", full, full, tmp_path / "soft", objective)
     soft, _ = load_network(tmp_path / "soft")
     assert soft(points.inputs).shape == (120, 6)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_with_the_prior_of_training_the_first_answers_are_the_generalists(full: bool, tmp_path: Path) -> None:
+    """Of a network that hardly learns: with the correction put on, it says what the generalist says."""
+    points, ids = Points(), torch.tensor([0, 3, 5])
+    network = {"name": "senone_dnn", "layers": 1, "width": 16}
+    config = TrainingConfig(network=network, epochs=1, batch_size=20, tensorboard=False, autocast="off", keep="last")
+    train_model(config, points, None, tmp_path / "generalist")
+    examples = SpecialistExamples(points, points.labels, ids, special_share=0.8, full_softmax=full)
+    still = replace(config, learning_rate=1e-9)
+    train_specialist(still, tmp_path / "generalist", examples, None, tmp_path / "specialist", prior_of_training=True)
+    specialist, stored = load_network(tmp_path / "specialist")
+    correction = stored["specialist"]["dustbin_correction"]
+    assert abs(correction) > 0.5
+    start, _ = load_network(tmp_path / "generalist")
+    with torch.no_grad():
+        if not full:
+            start = specialist_from_generalist(start, ids)
+        expected = corrected_log_probs(start(points.inputs), ids, 0.0, full)
+        found = corrected_log_probs(specialist(points.inputs), ids, correction, full)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_in_parallel() -> None:

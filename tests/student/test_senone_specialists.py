@@ -178,6 +178,11 @@ def test_every_figure_is_that_of_the_frames(corpus: Any, generalist: Path, train
     systems = figures["systems"]
     assert list(systems) == ["generalist", "hard", "hard_addition", "soft", "soft_addition"]
     assert (figures["unit"], figures["units"]) == ("speaker", 2)
+    assert [row["system"] for row in figures["table"]] == list(systems)
+    assert figures["table"][0]["gain"] is None
+    soft = systems["soft"]["vs_generalist"]["conditional_accuracy"]
+    assert figures["table"][3]["conditional_gain"] == soft["difference"]
+    assert [figures["table"][3][f"conditional_gain_{end}"] for end in ("low", "high")] == soft["ci95"]
 
     student, store = load_model(generalist), FrameStore.open(corpus.store("speaker"))
     windows = torch.cat([student.window(torch.from_numpy(np.array(store.utterance(cut)[0]))) for cut in range(4)])

@@ -18,7 +18,7 @@ def split_figures(outcomes: SpecialistOutcomes, groups: Sequence[str], samples: 
 
     Each system has `FIGURES` (per cent; cross-entropy in nats a frame), each but the generalist ``vs_generalist`` with the
     difference, interval and probability of improvement of each figure; Eq. 5 has ``vs_addition`` too, and later groups
-    ``vs_`` the first.
+    ``vs_`` the first. ``table`` has one flat row a system, for reports.
     """
     counts = {name: _counts(outcomes, name) for name in outcomes.systems}
     counted = counts[GENERALIST]["accuracy"]
@@ -48,8 +48,21 @@ def split_figures(outcomes: SpecialistOutcomes, groups: Sequence[str], samples: 
         "calls_per_frame": facts.calls / frames,
         "unit": unit,
         "units": len(set(counted.speakers if unit == "speaker" else counted.units)),
+        "table": [_table_row(name, row) for name, row in systems.items()],
         "systems": systems,
     }
+
+
+def _table_row(system: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for reports, flat: the figures, and gains in frame accuracy over the generalist with their intervals."""
+    against = row.get("vs_generalist") or {}
+    cells: dict[str, Any] = {"system": system, **{figure: row[figure] for figure in FIGURES}}
+    for name, figure in (("", "accuracy"), ("speech_", "speech_accuracy"), ("conditional_", "conditional_accuracy")):
+        found = against.get(figure) or {}
+        low, high = found.get("ci95") or (None, None)
+        gain, better = found.get("difference"), found.get("p_improvement")
+        cells |= {f"{name}gain": gain, f"{name}gain_low": low, f"{name}gain_high": high, f"{name}p_better": better}
+    return cells
 
 
 def utterance_rows(outcomes: SpecialistOutcomes, split: str, seed: int) -> Iterator[dict[str, Any]]:
