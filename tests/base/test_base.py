@@ -178,7 +178,7 @@ def test_every_actions_example_is_a_line_that_parses(words: tuple[str, str], cap
 def test_examples_name_files_of_the_repository_that_exist() -> None:
     root = Path(__file__).resolve().parents[2]
     for name in command_line.SUBCOMMANDS:
-        example = importlib.import_module(f"asr_distill.cli.{name}").EXAMPLE
+        example = importlib.import_module(f"asr_distill.cli.{name.replace('-', '_')}").EXAMPLE
         for word in example.split():
             if word.startswith("recipes/"):
                 assert (root / word).exists(), f"asr-distill {name}: {word}"
