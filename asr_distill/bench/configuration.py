@@ -127,6 +127,27 @@ class SoftTargetCase:
 
 
 @dataclass(frozen=True)
+class SpecialistCase:
+    """Clusters and combined predictions over ``num_classes``, at the paper's size by default.
+
+    predictions: that the covariance is accumulated from. rows: that are combined. passes, restarts: of k-means.
+    """
+
+    num_classes: int = 15_000
+    num_clusters: int = 61
+    size: int = 300
+    predictions: int = 4096
+    rows: int = 1000
+    top_n: int = 1
+    passes: int = 3
+    restarts: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require_positive(predictions=self.predictions - 1, rows=self.rows, passes=self.passes, restarts=self.restarts)
+
+
+@dataclass(frozen=True)
 class BenchConfig:
     """Everything that ``asr-distill bench`` measures; threads: of the CPU, none leaves torch's choice."""
 
@@ -143,6 +164,7 @@ class BenchConfig:
         SoftTargetCase("cpu", settings=CPU_SETTINGS),
         SoftTargetCase("paper", settings=PAPER_SETTINGS, num_senones=14_000, frames=20_000, block_steps=1, pairs=5),
     )
+    specialists: tuple[SpecialistCase, ...] = (SpecialistCase(),)
     search: tuple[SearchCase, ...] = (SearchCase(100, 2.2), SearchCase(1000, 1.9), SearchCase(5000, 1.75, goal=1.0))
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ CASES = {
     "features_ours": "asr_distill.bench.features:ours_alone",
     "features_native": "asr_distill.bench.features:native_alone",
     "search": "asr_distill.bench.search:engine_alone",
+    "specialists": "asr_distill.bench.specialists:specialists_alone",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from asr_distill.bench import features, search, soft_targets, training
+from asr_distill.bench import features, search, soft_targets, specialists, training
 from asr_distill.report.environment import commit, environment, today, version_of
 from asr_distill.report.page import Table, number, plain_table
 from asr_distill.report.results import empty_results
@@ -18,8 +18,9 @@ ABOUT = (
     " one run: the median over the pairs, with the lowest and the highest. Waveforms, training frames and soft targets are"
     " synthetic; the scores of the search bench are simulated (random observations around the senones of sampled state"
     " sequences), the graphs are HCLGs over CMUdict words with a bigram of random text. Worse paths are utterances whose best"
-    " path scores below that of the widest search. Peak memory is that of a process of its own for each side; what the imports"
-    " alone took stands beside it."
+    " path scores below that of the widest search. Specialists have no reference: their rows are the time that each part takes"
+    " on random predictions. Peak memory is that of a process of its own for each side; what the imports alone took stands"
+    " beside it."
 )
 
 
@@ -50,15 +51,17 @@ def bench_results(bench: Mapping[str, Any], command: str | None) -> dict[str, An
             "ratios": ratio_rows(bench),
             "sides": side_rows(),
             "search": search_rows(bench),
+            "specialists": specialist_rows(bench),
             "memory": memory_rows(bench),
         },
         table_titles={
             "ratios": "Ratios",
             "sides": "What each side does",
             "search": "Search: settings and errors",
+            "specialists": "Specialists: clusters and combination",
             "memory": "Peak memory",
         },
-        bench={name: bench.get(name) for name in ("train", "features", "soft_targets", "search")},
+        bench={name: bench.get(name) for name in ("train", "features", "soft_targets", "specialists", "search")},
     )
     results["headline"].update(headline(bench))
     return results
@@ -90,7 +93,7 @@ def headline(bench: Mapping[str, Any]) -> dict[str, float | None]:
 def bench_table(bench: Mapping[str, Any]) -> str:
     """The ratios, searches and memory in columns for a terminal."""
     tables = []
-    for rows in (ratio_rows(bench), search_rows(bench), memory_rows(bench)):
+    for rows in (ratio_rows(bench), search_rows(bench), specialist_rows(bench), memory_rows(bench)):
         if rows:
             header = tuple(rows[0])
             tables.append(plain_table(Table(header, tuple(tuple(number(row[key]) for key in header) for row in rows))))
@@ -156,6 +159,7 @@ def side_rows() -> list[dict[str, str]]:
         "train": training.SIDES,
         "features": features.SIDES,
         "soft targets": soft_targets.SIDES,
+        "specialists": specialists.SIDES,
         "search": search.SIDES,
     }
     return [{"side": f"{room}: {name}", "does": text} for room, sides in rooms.items() for name, text in sides.items()]
@@ -184,6 +188,41 @@ def search_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def specialist_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Three rows a size."""
+    rows = []
+    for row in bench.get("specialists") or []:
+        parts = {
+            "covariance": (f"{row['predictions']:,} predictions", row["predictions"], "prediction/s", None),
+            "clustering": (
+                f"{row['num_clusters']} clusters of {row['size']}, {row['passes']} passes, {row['restarts']} starts",
+                *(None, None, None),
+            ),
+            "combination": (
+                f"{row['rows']:,} rows, {row['active_specialists']:.2f} specialists each",
+                row["rows"],
+                "row/s",
+                f"{row['converged']:,} converged, in {row['iterations']} iterations at most,"
+                f" {row['largest_excess']:.1g} nats above the minimum at most",
+            ),
+        }
+        for part, (amount, count, unit, note) in parts.items():
+            seconds = row["seconds"][part]
+            rows.append(
+                {
+                    "classes": row["num_classes"],
+                    "part": part,
+                    "amount": amount,
+                    "seconds": round(seconds, 2),
+                    "rate": None if count is None else round(count / seconds),
+                    "unit": unit,
+                    "threads": row["threads"],
+                    "note": note,
+                }
+            )
+    return rows
+
+
 def memory_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row a process."""
     found = [
@@ -191,6 +230,7 @@ def memory_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
     if bench.get("features"):
         found += [(f"features: {side}", memory) for side, memory in bench["features"]["memory"].items()]
+    found += [(f"specialists, {row['num_classes']:,} classes", row["memory"]) for row in bench.get("specialists") or []]
     for row in bench.get("search") or []:
         found += [(f"search {row['words']:,} words: {engine}", entry["memory"]) for engine, entry in row["engines"].items()]
     return [{"process": name, "peak MiB": round(m["peak_mb"]), "of it imports": round(m["imported_mb"])} for name, m in found]

@@ -9,28 +9,42 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from asr_distill.bench.memory import high_water_mark
+from asr_distill.base import from_mapping, to_mapping
+from asr_distill.bench.configuration import SpecialistCase
+from asr_distill.bench.memory import high_water_mark, peak_memory
 from asr_distill.specialists import PredictionCovariance, cluster_classes, combine
 
+SIDES = {
+    "covariance": "predictions accumulated in the covariance matrix, batch by batch",
+    "clustering": "online k-means over the columns of that matrix",
+    "combination": "Eq. 5 by the fixed point, each row to its minimum",
+}
 
-@dataclass(frozen=True)
-class SpecialistCase:
-    """predictions: that the covariance is accumulated from. rows: that are combined. passes, restarts: of k-means."""
 
-    num_classes: int = 15_000
-    num_clusters: int = 61
-    size: int = 300
-    predictions: int = 4096
-    rows: int = 1000
-    top_n: int = 1
-    passes: int = 3
-    restarts: int = 1
-    seed: int = 0
+def bench_specialists_with_memory(case: SpecialistCase, *, threads: int) -> dict[str, Any]:
+    """`bench_specialists` with so many threads, and ``memory``, that of a process of its own.
+
+    That process takes fewer predictions and one pass of k-means: these need time, not memory.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = bench_specialists(case)
+    finally:
+        torch.set_num_threads(before)
+    shorter = replace(case, predictions=min(case.predictions, 2048), passes=1, restarts=1)
+    return {**found, "memory": peak_memory("specialists", {"case": to_mapping(shorter), "threads": threads})}
+
+
+def specialists_alone(case: dict[str, Any], threads: int) -> None:
+    """All parts once, for their memory."""
+    torch.set_num_threads(threads)
+    bench_specialists(from_mapping(SpecialistCase, case))
 
 
 def bench_specialists(case: SpecialistCase) -> dict[str, Any]:
@@ -74,6 +88,8 @@ def bench_specialists(case: SpecialistCase) -> dict[str, Any]:
         "size": case.size,
         "predictions": case.predictions,
         "rows": case.rows,
+        "passes": case.passes,
+        "restarts": case.restarts,
         "threads": torch.get_num_threads(),
         "seconds": seconds,
         "rows_per_second": case.rows / seconds["combination"],

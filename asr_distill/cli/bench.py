@@ -1,4 +1,4 @@
-"""``asr-distill bench``: training, features, soft targets and search, each measured against a named reference."""
+"""``asr-distill bench``: training, features, soft targets and search against named references; what specialists cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ PARTS = {
     "train": "the training loop against the same steps on resident data and against its matrix products",
     "features": "filterbanks against a bare kaldi-native-fbank loop",
     "soft-targets": "stored soft targets read and softened against the student's training step and the ensemble",
+    "specialists": "clusters and combined predictions at 15,000 classes: time and memory",
     "search": "k2 against kaldi-decoder on the same graphs and simulated scores, at equal word error rate",
 }
 
@@ -63,6 +64,7 @@ def _measure(args: argparse.Namespace) -> int:
         bench_features,
         bench_search,
         bench_soft_targets,
+        bench_specialists_with_memory,
         bench_table,
         bench_training,
         machine,
@@ -88,6 +90,8 @@ def _measure(args: argparse.Namespace) -> int:
                 bench["features"] = bench_features(config.features, inner, **shared)
         if "soft-targets" in chosen:
             bench["soft_targets"] = [bench_soft_targets(case, folder, **shared) for case in config.soft_targets]
+        if "specialists" in chosen:
+            bench["specialists"] = [bench_specialists_with_memory(case, threads=threads) for case in config.specialists]
         if "search" in chosen:
             bench["search"] = [bench_search(case, folder, **shared) for case in config.search]
     write_json(args.output, bench)

@@ -32,6 +32,13 @@ def reading(name: str, senones: int, ratio: float) -> dict:
     return {**shared, **{key: compared(ratio) for key in keys}}
 
 
+def specialists() -> dict:
+    seconds = {"covariance": 20.0, "clustering": 10.0, "combination": 4.0}
+    shared = {"num_classes": 15_000, "num_clusters": 61, "size": 300, "predictions": 4096, "rows": 1000, "threads": 2}
+    found = {"active_specialists": 1.4, "converged": 1000, "iterations": 48, "largest_excess": 1e-8, "passes": 3, "restarts": 1}
+    return {**shared, **found, "seconds": seconds, "memory": MEMORY}
+
+
 def searching(words: int, k2: bool) -> dict:
     engine = {"beam": 12.0, "max_active": 7000, "batch_size": 4, "wer": 8.1, "worse_paths": 1, "rtf": 0.01, "cpu_rtf": 0.012}
     return {
@@ -55,6 +62,7 @@ def bench(k2: bool = True) -> dict:
         "train": [training("cpu"), training("paper")],
         "features": features,
         "soft_targets": [reading("cpu", 2000, 300.0), reading("paper", 14_000, 5000.0)],
+        "specialists": [specialists()],
         "search": [searching(100, k2), searching(5000, k2)],
     }
 
@@ -76,6 +84,8 @@ def test_results_follow_the_contract() -> None:
     }
     assert len(results["tables"]["ratios"]) == 4 + 2 + 8 + 4
     assert "simulated" in results["about"]
+    assert [row["rate"] for row in results["tables"]["specialists"]] == [205, None, 250]
+    assert {"process": "specialists, 15,000 classes", "peak MiB": 400, "of it imports": 250} in results["tables"]["memory"]
 
 
 def test_without_k2_the_search_is_null_and_says_why() -> None:
