@@ -39,6 +39,8 @@ first_config=recipes/conf/first.yaml
 paper_config=recipes/conf/paper.yaml
 network_options=""         # of `asr-distill decode`, for the network: --autocast auto computes in bf16 where the processor has it
 paper_network_options=""   # the same for the 8x2560
+accuracy_sets="train dev test"
+paper_accuracy_sets="train dev test"
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
@@ -240,7 +242,8 @@ decode_network() {
   local seed model
   for seed in $2; do
     model=$exp/models/$1/seed$seed
-    distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --autocast auto \
+    # shellcheck disable=SC2086
+    distill accuracy --model "$model" --frames $(printf "$exp/senones/frames/%s " $accuracy_sets) --autocast auto \
       --output "$exp/accuracy/$1/seed$seed.json"
     decode_system "$1" "$model" senones "$exp/senones/labels" "$exp/decode/$1_{lm}/seed$seed" "$3"
     keep_scale "$1" "$seed"
@@ -259,7 +262,10 @@ train_triphone() {
 
 decode_monophone() { decode_system mono "$exp/mono" mono "$exp/fbank" "$exp/decode/mono_{lm}/seed0" "${engines%% *}"; }
 decode_baseline() { decode_network baseline "$(seq_of "$seeds")" "$engines"; }
-decode_paper() { network_options=$paper_network_options; decode_network paper 0 "$engines"; network_options=""; }
+decode_paper() {
+  local network_options=$paper_network_options accuracy_sets=$paper_accuracy_sets
+  decode_network paper 0 "$engines"
+}
 
 seq_of() {  # 0-2,5 to 0 1 2 5
   local part
