@@ -29,8 +29,8 @@ class Member:
     def load(cls, folder: str | Path) -> Member:
         """From the model directory of `train_specialist`. Raises `UserError` where it is none or not whole."""
         network, config = load_network(folder)
-        own = config.get("specialist")
         try:
+            own = config["specialist"]
             return cls(torch.tensor(own["class_ids"]), network, float(own["dustbin_correction"]), bool(own["full_softmax"]))
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{folder} holds a network, but config.json says nothing of a specialist's classes") from None

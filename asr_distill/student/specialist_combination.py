@@ -130,7 +130,8 @@ class SpecialistOutcomes:
         """Counts of a system on each cut."""
         found = self.systems[system]
         columns = (torch.ones_like(found.correct), self.speech, found.correct, found.correct & self.speech)
-        return CutAccuracies(self.store, *(self._by_cut(column).astype(np.int64) for column in columns), self._entropy(found))
+        frames, speech, correct, correct_speech = (self._by_cut(column).astype(np.int64) for column in columns)
+        return CutAccuracies(self.store, frames, speech, correct, correct_speech, self._by_cut(found.cross_entropy))
 
     def conditional_counts(self, system: str) -> tuple[np.ndarray, np.ndarray]:
         """``(N,)`` int64 each, cut by cut: correct within a cluster, and out of how many, pooled over the clusters."""
@@ -142,9 +143,6 @@ class SpecialistOutcomes:
         """Against the generalist, by the number of specialists that cover the true senone: `gain_by_coverage`."""
         before, after = self.systems[GENERALIST].correct, self.systems[system].correct
         return gain_by_coverage(before, after, self.labels, self.coverage)
-
-    def _entropy(self, found: FrameOutcomes) -> np.ndarray:
-        return self._by_cut(found.cross_entropy)
 
     def _by_cut(self, column: torch.Tensor) -> np.ndarray:
         return np.bincount(self.cuts, weights=column.double().numpy(), minlength=self.store.num_cuts)

@@ -83,8 +83,8 @@ def _counts(outcomes: SpecialistOutcomes, system: str) -> dict[str, MetricCounts
     speakers = tuple(outcomes.store.speakers[index] for index in kept)
 
     def counts(metric: str, numerators: np.ndarray, denominators: np.ndarray) -> MetricCounts:
-        columns = (column[kept][None].astype(np.float64) for column in (numerators, denominators))
-        return MetricCounts(metric, ids, *columns, speakers, ((),) * len(ids))
+        above, below = (column[kept][None].astype(np.float64) for column in (numerators, denominators))
+        return MetricCounts(metric, ids, above, below, speakers, ((),) * len(ids))
 
     return {
         "accuracy": counts("frame_accuracy", cuts.correct, cuts.frames),
