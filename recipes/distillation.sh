@@ -90,7 +90,7 @@ train_ensemble() {
 decode_ensemble() {
   measure_seeds baseline "$(ensemble_seeds)"
   measure_seeds ensemble 0
-  measure_seeds geometric 0
+  [ "$ablations" = no ] || measure_seeds geometric 0
 }
 
 write_soft_targets() { soft_targets ensemble/seed0 ensemble; }
