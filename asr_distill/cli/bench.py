@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asr_distill.bench import BenchConfig
 
 EXAMPLE = "asr-distill bench all --config recipes/bench/conf/full.yaml --output exp/bench/bench.json"
+# Measured into one file, part by part or all at once; parts that the file has already are not measured again by `all`.
 PARTS = {
     "train": "the training loop against the same steps on resident data and against its matrix products",
     "features": "filterbanks against a bare kaldi-native-fbank loop",
@@ -32,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         if name in ("train", "all"):
             part.add_argument("--store", type=Path, metavar="DIR", help="train on this frame store instead of random frames")
         _shared(part)
-    publish = parts.add_parser("publish", help="results.json and RESULTS.md from the figures of `bench all`")
+    publish = parts.add_parser("publish", help="results.json and RESULTS.md from the figures of all parts")
     publish.add_argument("--input", type=Path, required=True, metavar="JSON", help="what `asr-distill bench all` wrote")
     publish.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="where the two files go, such as recipes/bench"
@@ -61,7 +66,6 @@ def _measure(args: argparse.Namespace) -> int:
     from asr_distill.base import UserError, load_config, to_mapping, write_json
     from asr_distill.bench import (
         BenchConfig,
-        bench_features,
         bench_search,
         bench_soft_targets,
         bench_specialists_with_memory,
@@ -78,25 +82,45 @@ def _measure(args: argparse.Namespace) -> int:
     threads = args.threads or config.threads or torch.get_num_threads()
     config = replace(config, threads=threads)
     bench: dict[str, Any] = {"environment": machine(threads), "commit": commit(), "date": today(), "config": to_mapping(config)}
+    bench |= _measured_before(args.output, bench)
     with ExitStack() as stack:
         folder = args.work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="asr-distill-bench-")))
         folder.mkdir(parents=True, exist_ok=True)
         chosen = [args.part] if args.part != "all" else list(PARTS)
         shared = {"threads": threads, "seed": config.seed}
-        if "train" in chosen:
-            bench["train"] = [bench_training(case, folder, store=args.store, **shared) for case in config.train]
-        if "features" in chosen:
-            with tempfile.TemporaryDirectory(dir=folder) as inner:
-                bench["features"] = bench_features(config.features, inner, **shared)
-        if "soft-targets" in chosen:
-            bench["soft_targets"] = [bench_soft_targets(case, folder, **shared) for case in config.soft_targets]
-        if "specialists" in chosen:
-            bench["specialists"] = [bench_specialists_with_memory(case, threads=threads) for case in config.specialists]
-        if "search" in chosen:
-            bench["search"] = [bench_search(case, folder, **shared) for case in config.search]
-    write_json(args.output, bench)
+        measures: dict[str, Callable[[], Any]] = {
+            "train": lambda: [bench_training(case, folder, store=args.store, **shared) for case in config.train],
+            "features": lambda: _features(config, folder, shared),
+            "soft-targets": lambda: [bench_soft_targets(case, folder, **shared) for case in config.soft_targets],
+            "specialists": lambda: [bench_specialists_with_memory(case, threads=threads) for case in config.specialists],
+            "search": lambda: [bench_search(case, folder, **shared) for case in config.search],
+        }
+        for part in chosen:
+            key = part.replace("-", "_")
+            if args.part != "all" or key not in bench:
+                bench[key] = measures[part]()
+                write_json(args.output, bench)  # a run that is cut short keeps the parts that it measured
     emit(args, bench, f"{bench_table(bench)}\n\nwrote {args.output}")
     return 0
+
+
+def _features(config: BenchConfig, folder: Path, shared: dict[str, Any]) -> Any:
+    import tempfile
+
+    from asr_distill.bench import bench_features
+
+    with tempfile.TemporaryDirectory(dir=folder) as inner:
+        return bench_features(config.features, inner, **shared)
+
+
+def _measured_before(output: Path, bench: dict[str, Any]) -> dict[str, Any]:
+    """The parts in ``output`` if they were measured by the same code at the same settings; nothing otherwise."""
+    from asr_distill.base import read_json
+
+    earlier = read_json(output) if output.is_file() else {}
+    if not isinstance(earlier, dict) or any(earlier.get(key) != bench[key] for key in ("commit", "config")):
+        return {}
+    return {key: value for part in PARTS if (key := part.replace("-", "_")) in earlier for value in [earlier[key]]}
 
 
 def _publish(args: argparse.Namespace) -> int:

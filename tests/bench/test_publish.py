@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from asr_distill.base import UserError, from_mapping, load_config
+from asr_distill.base import UserError, from_mapping, load_config, write_json
 from asr_distill.bench import BenchConfig, bench_results, bench_table, machine
+from asr_distill.cli.bench import _measured_before
 from asr_distill.cli.main import main
 from asr_distill.report import HEADLINE_NAMES, check_results
 
@@ -125,3 +126,12 @@ def test_wrong_values_are_refused() -> None:
         from_mapping(BenchConfig, {"train": [{"name": "cpu"}, {"name": "cpu"}]})
     with pytest.raises(UserError, match="did you mean 'beams'"):
         from_mapping(BenchConfig, {"search": [{"words": 5, "noise": 1.0, "beam": [3]}]})
+
+
+def test_parts_of_the_same_code_and_settings_are_kept(tmp_path: Path) -> None:
+    bench = {"commit": "a", "config": {"seed": 0}, "date": "today"}
+    earlier = {**bench, "date": "yesterday", "train": [1], "soft_targets": [2]}
+    write_json(tmp_path / "bench.json", earlier)
+    assert _measured_before(tmp_path / "bench.json", bench) == {"train": [1], "soft_targets": [2]}
+    assert _measured_before(tmp_path / "bench.json", {**bench, "commit": "b"}) == {}
+    assert _measured_before(tmp_path / "none.json", bench) == {}
