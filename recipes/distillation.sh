@@ -2,19 +2,26 @@
 
 ensemble_seeds() { seq 0 $((ensemble_size - 1)) | tr '\n' ' '; }
 
-train_seeds() {  # train_seeds CONFIG SYSTEM SEEDS [OPTIONS]: hard labels, as many networks at a time as there are threads
+# Several networks: one thread each, as many at a time as there are threads. One network: all threads.
+jobs_for() { case "$1" in *[-,]*) echo "--jobs $threads --threads 1" ;; *) echo "--threads $threads" ;; esac; }
+
+train_seeds() {  # train_seeds CONFIG SYSTEM SEEDS [OPTIONS]: hard labels
+  # shellcheck disable=SC2046
   distill train --config "$1" --train "$exp/senones/frames/train" --dev "$exp/senones/frames/dev" \
     --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" --output "$exp/models/$2" --seeds "$3" \
-    --jobs "$threads" --threads 1 "${@:4}"
+    $(jobs_for "$3") "${@:4}"
 }
 
 distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's stored targets, unless an option names another teacher
   local teacher=(--soft-targets "$exp/targets/ensemble")
   case " ${*:3} " in *" --soft-targets "*|*" --teacher "*) teacher=() ;; esac
+  local jobs
+  jobs=$(jobs_for "$2")
+  [ "$1" != sweep ] || jobs="--jobs $threads --threads 1"
   # shellcheck disable=SC2086  # the options are words
   distill distill --config "$student_config" $student_options --train "$exp/senones/frames/train" \
     --dev "$exp/senones/frames/dev" --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" \
-    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" --jobs "$threads" --threads 1 "${@:3}"
+    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" $jobs "${@:3}"
 }
 
 point() {  # the temperature and hard weight that students take
