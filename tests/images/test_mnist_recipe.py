@@ -86,7 +86,8 @@ def test_the_figures_can_be_recomputed_from_the_lines(run: tuple[Path, list[str]
     rows = [json.loads(line) for line in (publish / "per_utterance.jsonl").read_text().splitlines()]
     wrong = Counter((row["system"], row["seed"]) for row in rows if row["reference"] != row["hypothesis"])
     lines = Counter((row["system"], row["seed"]) for row in rows)
-    assert set(lines.values()) == {100}
+    assert lines == wrong  # of the 100 test images those that are wrong
+    assert {row["id"] for row in rows} <= {f"{number:05d}" for number in range(100)}
     for name, systems in (("teacher_errors", "teacher"), ("small_distilled_errors", "small_distilled")):
         seeds = [seed for system, seed in lines if system == systems]
         assert results["headline"][name] == pytest.approx(sum(wrong[systems, seed] for seed in seeds) / len(seeds))
