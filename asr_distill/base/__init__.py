@@ -3,7 +3,7 @@
 Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``errors.py`` first, then ``files.py``.
 """
 
-from asr_distill.base.configuration import from_mapping, load_config, to_mapping
+from asr_distill.base.configuration import from_mapping, load_config, read_yaml, to_mapping
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import (
     atomic_directory,
@@ -28,6 +28,7 @@ __all__ = [
     "missing_package",
     "read_json",
     "read_jsonl",
+    "read_yaml",
     "to_mapping",
     "track",
     "write_json",

@@ -19,6 +19,11 @@ Config = TypeVar("Config")
 
 def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
     """Reads a YAML file into the dataclass ``cls``; ``overrides`` (top-level keys) win over the file."""
+    return from_mapping(cls, {**read_yaml(path), **(overrides or {})}, where=str(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises `UserError` where it is absent, no text, no YAML or anything else."""
     path = Path(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -30,7 +35,7 @@ def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any
         raise UserError(f"configuration {path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"configuration {path}: expected keys and values at the top level, found {type(values).__name__}")
-    return from_mapping(cls, {**values, **(overrides or {})}, where=str(path))
+    return values
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str = "configuration") -> Config:

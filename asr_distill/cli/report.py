@@ -29,13 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Builds, writes and prints a report, or shows a results.json that exists."""
-    from asr_distill.base import UserError, load_config, read_json, write_text
+    from asr_distill.base import UserError, read_json, write_text
     from asr_distill.cli.main import emit
     from asr_distill.report import (
-        ReportConfig,
         build_report,
         check_results,
         html_page,
+        load_report_config,
         markdown_page,
         publish,
         results_page,
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         if args.merge and not args.publish:
             raise UserError("--merge keeps what was published: give --publish DIR too")
-        config = load_config(ReportConfig, args.config)
+        config = load_report_config(args.config)
         report = build_report(args.run_directory, config, args.allow_missing, published=args.publish if args.merge else None)
         written = [str(path) for path in publish(report, args.run_directory, args.publish or args.run_directory)]
         results = report.results

@@ -1,7 +1,8 @@
 """Report: the figures of a finished run as results.json, per_utterance.jsonl, RESULTS.md, one HTML page and plots.
 
 A run's directory and a report.yaml come in, which says which decode directory is which row; the files that are published
-beside a recipe go out. Open ``configuration.py`` first, then ``build.py``; ``page.py`` says what is shown.
+beside a recipe go out. Open ``configuration.py`` first, then ``build.py``; ``templates.py`` keeps the rows of a report.yaml
+short, ``page.py`` says what is shown.
 """
 
 from asr_distill.report.build import Report, build_report
@@ -14,6 +15,7 @@ from asr_distill.report.per_utterance import read_per_utterance, write_per_utter
 from asr_distill.report.publish import publish
 from asr_distill.report.recompute import recompute
 from asr_distill.report.results import HEADLINE_NAMES, check_results, empty_results, empty_system
+from asr_distill.report.templates import load_report_config
 
 __all__ = [
     "HEADLINE_NAMES",
@@ -25,6 +27,7 @@ __all__ = [
     "empty_results",
     "empty_system",
     "html_page",
+    "load_report_config",
     "markdown_page",
     "merge_published",
     "publish",

@@ -1,4 +1,4 @@
-"""report.yaml: which decode directories are which row. Paths are relative to the run; ``{seed}`` is filled in."""
+"""report.yaml: which decode directories are which row. Paths are relative to the run, with ``{seed}`` for each seed in turn."""
 
 from __future__ import annotations
 

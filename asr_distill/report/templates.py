@@ -1,0 +1,102 @@
+"""Templates of report.yaml: what rows have in common is written once.
+
+.. code-block:: yaml
+
+    templates:
+      network: {lm: bigram, decode: "decode/{model}_{lm}/seed{seed}/test", model: "models/{model}/seed{seed}"}
+      student: {template: network, temperature: "models/{model}/seed{seed}/completed.json#summary.objective.temperature"}
+    systems:
+      - {name: ab_half, label: student of half the width, template: student}
+      - {name: baseline_uniform, template: network, model: baseline, lm: uniform}
+
+A template holds keys of a system and may stand on another. ``{name}`` and ``{lm}`` are those of the row, ``{model}`` is what a
+row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed. A row's own keys win.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asr_distill.base import UserError, from_mapping, read_yaml
+from asr_distill.report.configuration import ReportConfig, SystemConfig
+
+PLACEHOLDERS = ("lm", "model", "name", "seed")
+_KEYS = {field.name for field in dataclasses.fields(SystemConfig)} | {"template"}
+
+
+def load_report_config(path: str | Path) -> ReportConfig:
+    """Reads a report.yaml. Raises `UserError` for an unknown key, template or placeholder, listing the known ones."""
+    return from_mapping(ReportConfig, expand_templates(read_yaml(path), str(path)), str(path))
+
+
+def expand_templates(values: Mapping[str, Any], where: str = "report.yaml") -> dict[str, Any]:
+    """The same without ``templates``: each system that names one has the template's keys under its own.
+
+    Raises `UserError` where a template is unknown, stands on itself or has a key that no system has, a placeholder is unknown,
+    or a row has nothing to fill one with.
+    """
+    values = dict(values)
+    templates = values.pop("templates", None) or {}
+    if not isinstance(templates, Mapping) or not all(isinstance(template, Mapping) for template in templates.values()):
+        raise UserError(f"{where}: templates: expected names, each with keys of a system")
+    for name, template in templates.items():
+        foreign = sorted(set(template) - (_KEYS - {"name"}))
+        if foreign:
+            raise UserError(
+                f"{where}: template {name!r} has the key {foreign[0]!r}; valid keys: {', '.join(sorted(_KEYS - {'name'}))}"
+            )
+        whole = _resolve(name, templates, f"{where}: templates")
+        _fill(whole, dict.fromkeys(PLACEHOLDERS, ""), f"{where}: template {name!r}")
+    systems = values.get("systems")
+    if isinstance(systems, list):
+        values["systems"] = [_expand(system, templates, where) for system in systems]
+    return values
+
+
+def _expand(system: Any, templates: Mapping[str, Any], where: str) -> Any:
+    if not isinstance(system, Mapping) or "template" not in system:
+        return system
+    row = dict(system)
+    name = row.get("name")
+    where = f"{where}: system {name!r}"
+    template = _resolve(row.pop("template"), templates, where)
+    model = row.pop("model", name)
+    whole = {**template, **row}
+    return _fill(whole, {"name": name, "model": model, "lm": whole.get("lm"), "seed": "{seed}"}, where)
+
+
+def _resolve(name: Any, templates: Mapping[str, Any], where: str, above: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """The keys of a template, those of the templates that it stands on under its own."""
+    if not isinstance(name, str) or name not in templates:
+        near = difflib.get_close_matches(str(name), templates, n=1)
+        guess = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UserError(f"{where}: no template {name!r}{guess}; known: {', '.join(sorted(templates)) or 'none'}")
+    if name in above:
+        raise UserError(f"{where}: template {name!r} stands on itself: {' -> '.join([*above, name])}")
+    own = dict(templates[name])
+    if "template" not in own:
+        return own
+    return {**_resolve(own.pop("template"), templates, where, (*above, name)), **own}
+
+
+def _fill(value: Any, names: Mapping[str, Any], where: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _fill(item, names, where) for key, item in value.items()}
+    if not isinstance(value, str):
+        return value
+
+    def one(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in names:
+            known = ", ".join(f"{{{known}}}" for known in PLACEHOLDERS)
+            raise UserError(f"{where}: unknown placeholder {{{name}}} in {value!r}; known: {known}")
+        if not isinstance(names[name], str):
+            raise UserError(f"{where}: {value!r} asks for {{{name}}}, but the row has none; give it {name}: TEXT")
+        return str(names[name])
+
+    return re.sub(r"\{([^{}]*)\}", one, value)

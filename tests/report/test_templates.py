@@ -1,0 +1,102 @@
+"""Templates of report.yaml: rows by hand, mistakes that are named, and the recipes' own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from asr_distill.base import UserError, load_config
+from asr_distill.report import ReportConfig, load_report_config
+from asr_distill.report.templates import expand_templates
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES: dict[str, Any] = {
+    "network": {"lm": "bigram", "decode": "decode/{model}_{lm}/seed{seed}/test", "model": "models/{model}/seed{seed}"},
+    "student": {"template": "network", "temperature": "models/{model}/seed{seed}/completed.json#t", "note": "{name}"},
+}
+
+
+def expand(**row: Any) -> dict[str, Any]:
+    expanded = expand_templates({"recipe": "an4", "templates": TEMPLATES, "systems": [row]})
+    assert "templates" not in expanded
+    return expanded["systems"][0]
+
+
+def test_a_row_has_its_templates_keys_filled() -> None:
+    assert expand(name="ab_half", label="half", template="student") == {
+        "name": "ab_half",
+        "label": "half",
+        "lm": "bigram",
+        "decode": "decode/ab_half_bigram/seed{seed}/test",
+        "model": "models/ab_half/seed{seed}",
+        "temperature": "models/ab_half/seed{seed}/completed.json#t",
+        "note": "ab_half",
+    }
+
+
+def test_model_and_lm_of_the_row_fill_the_template_and_its_own_keys_win() -> None:
+    row = expand(
+        name="b_uniform", template="student", model="b", lm="uniform", temperature=2, dev="accuracy/{model}/{name}.json#x"
+    )
+    assert row["decode"] == "decode/b_uniform/seed{seed}/test"
+    assert (row["model"], row["lm"], row["note"]) == ("models/b/seed{seed}", "uniform", "b_uniform")
+    assert (row["temperature"], row["dev"]) == (2, "accuracy/b/b_uniform.json#x")
+
+
+def test_a_row_without_a_template_is_left_alone() -> None:
+    row = {"name": "mono", "decode": "decode/{what}/seed{seed}", "model": "models/mono"}
+    assert expand(**row) == row
+
+
+def test_a_file_reads_as_if_written_out(tmp_path: Path) -> None:
+    short, long = tmp_path / "short.yaml", tmp_path / "long.yaml"
+    row = {"name": "a", "template": "student", "seeds": [0, 1], "note": None}
+    short.write_text(yaml.safe_dump({"recipe": "an4", "templates": TEMPLATES, "systems": [row]}), encoding="utf-8")
+    whole = {
+        **{"name": "a", "seeds": [0, 1], "lm": "bigram", "decode": "decode/a_bigram/seed{seed}/test"},
+        **{"model": "models/a/seed{seed}", "temperature": "models/a/seed{seed}/completed.json#t"},
+    }
+    long.write_text(yaml.safe_dump({"recipe": "an4", "systems": [whole]}), encoding="utf-8")
+    assert load_report_config(short) == load_config(ReportConfig, long) == load_report_config(long)
+
+
+@pytest.mark.parametrize(
+    ("templates", "row", "named"),
+    [
+        ({}, {"template": "studnet"}, "no template 'studnet' .did you mean 'student'.*known: network, student"),
+        ({}, {"template": ["student"]}, "no template .*known: network, student"),
+        (
+            {"x": {"decode": "{sead}"}},
+            {},
+            "template 'x': unknown placeholder {sead} in '{sead}'; known: {lm}, {model}, {name}, {seed}",
+        ),
+        ({}, {"template": "network", "note": "{}"}, "system 'a': unknown placeholder {} in '{}'; known: {lm}"),
+        ({"x": {"dev": "{lm}"}}, {"template": "x"}, "asks for {lm}, but the row has none"),
+        ({"x": {"decodes": "y"}}, {}, "template 'x' has the key 'decodes'; valid keys: command, decode, dev"),
+        ({"x": {"template": "y"}, "y": {"template": "x"}}, {}, "stands on itself: x -> y -> x"),
+        ({"x": {"template": "z"}}, {}, "templates: no template 'z'"),
+        ({"x": "decode/x"}, {}, "expected names, each with keys"),
+    ],
+)
+def test_mistakes_are_named(templates: dict[str, Any], row: dict[str, Any], named: str) -> None:
+    values = {"templates": {**TEMPLATES, **templates}, "systems": [{"name": "a", "decode": "d", **row}]}
+    with pytest.raises(UserError, match=named):
+        expand_templates(values)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("recipes/*/conf/*.report.yaml")), ids=lambda path: f"{path.parts[-3]}-{path.name}"
+)
+def test_what_a_recipe_reports_names_its_own_systems(path: Path) -> None:
+    config = load_report_config(path)
+    names = {system.name for system in config.systems}
+    named = {name for table in config.tables.values() for name in table.rows}
+    named |= {name for pair in config.comparisons for name in (pair.a, pair.b)}
+    named |= {figure.split(".")[0] for figure in config.headline.values() if isinstance(figure, str) and "#" not in figure}
+    if config.gain:
+        named |= {config.gain.baseline, config.gain.ensemble, config.gain.distilled}
+    assert named <= names
+    assert all("{seed}" in system.decode for system in config.systems)
