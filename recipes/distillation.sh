@@ -143,7 +143,7 @@ decode_small_data() {
 
 share_name() { awk "BEGIN { printf \"%gpct\", 100 * $1 }"; }
 
-# One thing changed at a time, from the chosen point.
+# One thing changed at a time, from the chosen point. Where that is the network or its input, the same with hard labels is the control.
 train_ablations() {
   local half=$((student_width / 2)) quarter=$((student_width / 4)) wide=$((student_width * 3 / 2))
   soft_targets geometric/seed0 geometric
@@ -164,11 +164,20 @@ train_ablations() {
     distil_seeds ab_convex 0 --loss convex --temperature 2 --soft-weight 0.5 --hard-weight 0.5
     distil_seeds ab_student_at_one 0 --loss student_at_one --temperature 2 --hard-weight 0.5
     distil_seeds ab_corrected 0 --loss corrected --temperature 2 --hard-weight 0
+    distil_seeds ab_logits 0 --loss logits --temperature 1 --hard-weight 0
     distil_seeds ab_on_the_fly 0 $(point) --teacher "$exp/models/ensemble/seed0"
     distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
     distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
   }
+  hard_ablation half "network.width=$half"
+  hard_ablation quarter "network.width=$quarter"
+  hard_ablation deeper "network.layers=6"
+  hard_ablation wider "network.width=$wide"
+  hard_ablation masked "spec_augment={}"
 }
+
+# shellcheck disable=SC2086  # the options are words
+hard_ablation() { train_seeds "$student_config" "ab_$1_hard" 0 $student_options --set "$2"; }
 
 # What each mode of the store costs: divergence from dense, and the same student from each mode.
 compare_stores() {
@@ -184,11 +193,18 @@ compare_stores() {
 }
 
 decode_ablations() {
-  local folder
-  for folder in "$exp"/models/ab_*; do measure_seeds "$(basename "$folder")" 0 distilled; done
+  local folder name
+  for folder in "$exp"/models/ab_*; do
+    name=$(basename "$folder")
+    case $name in
+      *_hard) measure_seeds "$name" 0 control ;;
+      *) measure_seeds "$name" 0 distilled ;;
+    esac
+  done
 }
 
-# Lattice-free MMI from a baseline and from a student, each decoded at scales of its own.
+# Lattice-free MMI from a baseline and from a student, and for each the same steps of plain cross-entropy; all decoded at scales of
+# their own.
 train_sequence() {
   local system of
   for system in baseline distilled; do
@@ -197,6 +213,9 @@ train_sequence() {
     # shellcheck disable=SC2086
     train_seeds "$of" "mmi_$system" 0 --objective lfmmi --alignments "$exp/align/alignments_train.jsonl.gz" \
       --initial-model "$exp/models/$system/seed0" $sequence_options
+    # shellcheck disable=SC2086
+    train_seeds "$of" "ce_$system" 0 --initial-model "$exp/models/$system/seed0" $sequence_options
     measure_seeds "mmi_$system" 0
+    measure_seeds "ce_$system" 0
   done
 }

@@ -338,7 +338,7 @@ if [ "$distillation" = yes ]; then
     run_stage 26 stores "models/ensemble/" "targets/, models/topk16/, models/sampled/" compare_stores
   fi
 fi
-[ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, decode/" train_sequence
+[ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence
 [ "$specialists" = no ] || run_stage 28 specialists "models/baseline/, senones/" "specialists/, models/specialists/" train_specialists
 rm -f "$exp"/.stages/*-report  # always anew: another option may have added rows
 run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report

@@ -16,8 +16,9 @@ from asr_distill.report.figures import rounded, system_figures
 from asr_distill.report.merge import merge_published
 from asr_distill.report.per_utterance import Systems
 from asr_distill.report.results import check_headline_names, check_results, empty_results, empty_system
+from asr_distill.report.tables import add_tables, check_senones, share_of_gain
 from asr_distill.report.values import follow, read_figure, read_lists
-from asr_distill.scoring import METRICS, gain_transferred, metric_counts, paired_comparison, read_training_texts
+from asr_distill.scoring import METRICS, metric_counts, paired_comparison, read_training_texts
 from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by_training
 from asr_distill.scoring.transcripts import read_vocabulary
 
@@ -134,7 +135,7 @@ def _derive(report: Report, config: ReportConfig, run: Path, allow_missing: bool
     results["comparisons"] = _comparisons(report, config, allow_missing)
     gain = _gain(report, config)
     results["gain_transferred"] = gain
-    _add_tables(results, config, allow_missing)
+    add_tables(results, report.utterances, config, allow_missing)
     results["lists"] = {**results.get("lists", {}), **read_lists(run, config.lists, allow_missing)}
     results["published"] = [dict(vars(row)) for row in config.published]
     values = results.setdefault("values", {})
@@ -197,19 +198,11 @@ def _comparisons(report: Report, config: ReportConfig, allow_missing: bool) -> l
             continue
         if metric not in METRICS:
             raise UserError(f"comparison {a} - {b}: unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
-        _check_senones(report.results, a, b, metric)
+        check_senones(report.results, a, b, metric)
         counts = [metric_counts(metric, list(report.utterances[name].values()), name) for name in (a, b)]
         compared = paired_comparison(counts[0], counts[1], config.unit, config.samples, config.seed, (a, b)).to_dict()
         rows.append(rounded({"a": a, "b": b, "metric": metric} | {f"value_{x}": compared.pop(x) for x in "ab"} | compared))
     return rows
-
-
-def _check_senones(results: Mapping[str, Any], a: str, b: str, metric: str) -> None:
-    hashes = {entry["name"]: entry.get("senones_hash") for entry in results["systems"]}
-    if METRICS[metric].on_frames and hashes[a] and hashes[b] and hashes[a] != hashes[b]:
-        raise UserError(
-            f"comparison {a} - {b}: {metric} over different senones, {hashes[a]} and {hashes[b]}; compare wer or per instead"
-        )
 
 
 def _gain(report: Report, config: ReportConfig) -> dict[str, Any] | None:
@@ -218,38 +211,5 @@ def _gain(report: Report, config: ReportConfig) -> dict[str, Any] | None:
     names = [config.gain.baseline, config.gain.ensemble, config.gain.distilled]
     if not _present(report, names, "gain_transferred", allow_missing=True):
         return None
-    for name in names[1:]:
-        _check_senones(report.results, names[0], name, config.gain.metric)
-    counts = [metric_counts(config.gain.metric, list(report.utterances[name].values()), name) for name in names]
-    found = gain_transferred(counts[0], counts[1], counts[2], config.unit, config.samples, config.seed)
+    found = share_of_gain(report.results, report.utterances, names, config.gain.metric, config)
     return dict(rounded({**vars(config.gain), **vars(found)}))
-
-
-def _add_tables(results: dict[str, Any], config: ReportConfig, allow_missing: bool) -> None:
-    systems = {entry["name"]: entry for entry in results["systems"]}
-    titles = results.get("table_titles") or {}
-    # Tables of an earlier run stay, with rows made anew.
-    wanted = {name: [row["system"] for row in rows if "system" in row] for name, rows in results["tables"].items()}
-    for name, table in config.tables.items():
-        absent = [row for row in table.rows if row not in systems]
-        if absent and not allow_missing:
-            raise UserError(f"table {name}: no system {absent[0]!r}; expected one of {', '.join(systems)}")
-        wanted[name], titles[name] = list(table.rows), table.title or name
-    results["tables"] = {name: [_table_row(systems[row]) for row in rows if row in systems] for name, rows in wanted.items()}
-    results["table_titles"] = titles
-
-
-def _table_row(entry: Mapping[str, Any]) -> dict[str, Any]:
-    accuracies = {f"frame_accuracy_{split}": entry["frame_accuracy"][split] for split in ("train", "dev", "test")}
-    return {
-        "system": entry["name"],
-        "label": entry["label"],
-        "models": entry["models"],
-        "seeds": len(entry["seeds"]),
-        **accuracies,
-        "frame_accuracy_ci95": entry["frame_accuracy_ci95"],
-        "wer_dev": entry["wer"]["dev"],
-        "wer_test": entry["wer"]["test"],
-        "wer_ci95": entry["wer"]["ci95"],
-        "per": entry["per"],
-    }

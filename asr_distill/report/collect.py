@@ -14,7 +14,7 @@ from typing import Any
 from asr_distill.base import UserError, read_json
 from asr_distill.report.configuration import SystemConfig
 from asr_distill.report.figures import rounded
-from asr_distill.report.values import mean_figure
+from asr_distill.report.values import mean_figure, read_figure
 from asr_distill.scoring import Utterance, metric_counts, read_hypotheses
 
 _RTF_PARTS = ("features", "network", "search")
@@ -52,12 +52,14 @@ def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int]) -> Col
     if config.per:
         utterances = {seed: _with_phones(utterances[seed], run / fill(config.per, seed), config.name) for seed in seeds}
     details = [_decode_json(run / fill(config.decode, seed)) for seed in seeds]
+    models = _models(run, config, seeds[0])
     entry = {
-        "label": config.label or config.name,
+        "label": (config.label or config.name).replace("{models}", str(models)),
         "lm": config.lm,
         "seeds": list(seeds),
-        "parameters": _parameters(run, config, seeds[0]),
-        "models": config.models,
+        "parameters": _parameters(run, config, seeds[0], models),
+        "models": models,
+        "cross_entropy": _cross_entropy(run, config.cross_entropy, seeds),
         **{key: mean_figure(run, getattr(config, key), seeds) for key in ("temperature", "soft_weight", "hard_weight")},
         **_rtf(details),
         "senones_hash": _common([detail.get("senones_hash") for detail in details]),
@@ -126,16 +128,37 @@ def _common(values: Sequence[Any]) -> Any:
     return values[0] if all(value == values[0] for value in values) else list(values)
 
 
-def _parameters(run: Path, config: SystemConfig, seed: int) -> int | None:
+def _cross_entropy(run: Path, figure: str | None, seeds: Sequence[int]) -> float | None:
+    """Mean over seeds; None where a seed's file, or the store's name in it, is not there: not measured."""
+    if figure is None:
+        return None
+    file, _, keys = figure.partition("#")
+    for seed in seeds:
+        path = run / fill(file, seed)
+        if not path.is_file() or keys.split(".")[0] not in read_json(path):
+            return None
+    value: float | None = mean_figure(run, figure, seeds)
+    return value
+
+
+def _models(run: Path, config: SystemConfig, seed: int) -> int | None:
+    value = read_figure(run, config.models, seed)
+    count = len(value) if isinstance(value, list) else value
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise UserError(f"system {config.name}: models {config.models!r} is {value!r}; expected a number of networks or a list")
+    return count
+
+
+def _parameters(run: Path, config: SystemConfig, seed: int, models: int | None) -> int | None:
     if config.parameters is not None or config.model is None:
         return config.parameters
     folder = run / fill(config.model, seed)
     if (folder / "completed.json").is_file():
         count = read_json(folder / "completed.json").get("parameters")
         if isinstance(count, int):
-            return count * (config.models or 1)
+            return count * (models or 1)
     weights = folder / "model.safetensors"
-    return safetensors_elements(weights) * (config.models or 1) if weights.is_file() else None
+    return safetensors_elements(weights) * (models or 1) if weights.is_file() else None
 
 
 def safetensors_elements(path: Path) -> int:

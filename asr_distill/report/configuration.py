@@ -15,7 +15,9 @@ class SystemConfig:
 
     ``train`` is a decode directory (with frame counts) or ``FILE#key`` of a frame accuracy in per cent; ``dev`` likewise.
     ``dev_wer`` is ``FILE#key`` of a word error rate in per cent, where ``dev`` is no decode directory.
+    ``cross_entropy`` is ``FILE#store.key`` in nats per frame on test, null where the file or its store is not there.
     ``model`` is a model directory, for the count of parameters; an ensemble of ``models`` equal members counts it so often.
+    ``models`` may be ``FILE#key`` of a number or of the list of members; ``{models}`` in the label is that number.
     """
 
     name: str
@@ -26,9 +28,10 @@ class SystemConfig:
     dev: str | None = None
     dev_wer: str | None = None
     train: str | None = None
+    cross_entropy: str | None = None
     per: str | None = None
     model: str | None = None
-    models: int | None = 1
+    models: int | str | None = 1
     parameters: int | None = None
     temperature: Figure = None
     soft_weight: Figure = None
@@ -66,11 +69,24 @@ class GainConfig:
 
 
 @dataclass(frozen=True)
+class RegainedConfig:
+    """Of what a system loses against ``full``, the share that another wins back: ``pairs`` maps the winner to the loser.
+
+    (winner - loser) / (full - loser) in ``metric`` on test: 1 where nothing of the loss is left.
+    """
+
+    full: str
+    pairs: dict[str, str]
+    metric: str = "frame_accuracy"
+
+
+@dataclass(frozen=True)
 class TableConfig:
-    """A table of results.json: systems in the order of its rows."""
+    """A table of results.json: systems in the order of its rows, and what some of them win back."""
 
     rows: tuple[str, ...]
     title: str = ""
+    regained: RegainedConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ def number(value: Any, digits: int = 2) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
-def with_interval(value: Any, interval: Sequence[float] | None) -> str:
+def with_interval(value: Any, interval: Sequence[float] | None, digits: int = 2) -> str:
     """``6.60 [4.10, 9.20]``."""
-    return number(value) + (f" {number(interval)}" if value is not None and interval else "")
+    return number(value, digits) + (f" {number(interval, digits)}" if value is not None and interval else "")
 
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
@@ -83,6 +83,7 @@ _FRAMES: list[Column] = [
     ("train", lambda e: number(e["frame_accuracy"]["train"])),
     ("dev", lambda e: number(e["frame_accuracy"]["dev"])),
     ("test [95 %]", lambda e: with_interval(e["frame_accuracy"]["test"], e["frame_accuracy_ci95"])),
+    ("cross-entropy", lambda e: number(e.get("cross_entropy"), 3)),
     ("speech", lambda e: number(e["frame_accuracy_speech"])),
     ("silence", lambda e: number(e["frame_accuracy_silence"])),
     ("best path", lambda e: number(e["k2_path_accuracy"])),
@@ -151,7 +152,8 @@ def _system_sections(systems: Sequence[Mapping[str, Any]], unit: str) -> list[Se
     labelled = [entry for entry in systems if any(value is not None for value in entry["frame_accuracy"].values())]
     if labelled:
         text = (
-            "Per cent of frames whose likeliest senone is the aligned one; best path: the senones on the decoder's best path."
+            "Per cent of frames whose likeliest senone is the aligned one; cross-entropy: nats per frame of test; best path:"
+            " the senones on the decoder's best path."
         )
         sections.append(Section("Frame accuracy", [text], [_columns(labelled, _FRAMES)]))
     timed = [entry for entry in systems if any((entry.get("rtf_parts") or {}).values()) or entry["rtf"] is not None]
@@ -209,10 +211,13 @@ def _named_table(name: str, rows: Sequence[Mapping[str, Any]], results: Mapping[
             ("frame accuracy train", lambda r: number(r["frame_accuracy_train"])),
             ("dev", lambda r: number(r["frame_accuracy_dev"])),
             ("test [95 %]", lambda r: with_interval(r["frame_accuracy_test"], r["frame_accuracy_ci95"])),
+            ("regained [95 %]", lambda r: with_interval(r.get("regained"), r.get("regained_ci95"), 3)),
+            ("cross-entropy", lambda r: number(r.get("cross_entropy_test"), 3)),
             ("WER % [95 %]", lambda r: with_interval(r["wer_test"], r["wer_ci95"])),
             ("PER %", lambda r: number(r["per"])),
         ]
-        return Section(title, tables=[_columns(rows, columns)])
+        text = "Regained: of the frame accuracy that a small training set costs with hard labels, the share that is won back."
+        return Section(title, [text] if any("regained" in row for row in rows) else [], [_columns(rows, columns)])
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return Section(title, tables=[Table(tuple(keys), tuple(tuple(number(row.get(key)) for key in keys) for row in rows))])
 

@@ -10,7 +10,8 @@
       - {name: baseline_uniform, template: network, model: baseline, lm: uniform}
 
 A template holds keys of a system and may stand on another. ``{name}`` and ``{lm}`` are those of the row, ``{model}`` is what a
-row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed. A row's own keys win.
+row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed; so is ``{models}`` of
+a label, the number of its networks. A row's own keys win.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 from asr_distill.base import UserError, from_mapping, read_yaml
 from asr_distill.report.configuration import ReportConfig, SystemConfig
 
-PLACEHOLDERS = ("lm", "model", "name", "seed")
+PLACEHOLDERS = ("lm", "model", "models", "name", "seed")
 _KEYS = {field.name for field in dataclasses.fields(SystemConfig)} | {"template"}
 
 
@@ -67,7 +68,7 @@ def _expand(system: Any, templates: Mapping[str, Any], where: str) -> Any:
     template = _resolve(row.pop("template"), templates, where)
     model = row.pop("model", name)
     whole = {**template, **row}
-    return _fill(whole, {"name": name, "model": model, "lm": whole.get("lm"), "seed": "{seed}"}, where)
+    return _fill(whole, {"name": name, "model": model, "lm": whole.get("lm"), "seed": "{seed}", "models": "{models}"}, where)
 
 
 def _resolve(name: Any, templates: Mapping[str, Any], where: str, above: tuple[Any, ...] = ()) -> dict[str, Any]:

@@ -264,6 +264,58 @@ def test_a_list_of_the_run_becomes_a_table(run: Path) -> None:
         build(run, lists={"sweep": {**lists["sweep"], "columns": ["seeds"]}})
 
 
+def test_the_share_of_a_loss_that_is_won_back(run: Path) -> None:
+    decode(run / "decode/hard/test", errors=9, correct=40)  # the full set has 60: 20 lost,
+    decode(run / "decode/soft/test", errors=7, correct=55)  # 15 of them won back
+    small = [{"name": name, "decode": f"decode/{name}/test"} for name in ("hard", "soft")]
+    table = {
+        "title": "Table 5",
+        "rows": ["baseline", "hard", "soft"],
+        "regained": {"full": "baseline", "pairs": {"soft": "hard"}},
+    }
+    results = build(run, systems=[*CONFIG["systems"], *small], tables={"table5": table})
+    rows = {row["system"]: row for row in results["tables"]["table5"]}
+    assert rows["soft"]["regained"] == 0.75
+    assert rows["soft"]["regained_ci95"] == [0.75, 0.75]
+    assert rows["hard"]["regained"] is None
+    page = markdown_page(results_page(results))
+    assert "regained [95 %]" in page
+    assert "0.750 [0.750, 0.750]" in page
+    with pytest.raises(UserError, match="no system 'gone'"):
+        build(run, tables={"t": {"rows": ["baseline"], "regained": {"full": "baseline", "pairs": {"baseline": "gone"}}}})
+
+
+def test_cross_entropy_is_a_mean_over_seeds_or_not_measured(run: Path) -> None:
+    def measured(figure: str) -> Any:
+        systems = [{**CONFIG["systems"][0], "cross_entropy": figure}, *CONFIG["systems"][1:]]
+        results = build(run, systems=systems)
+        assert results["tables"]["table1"][0]["cross_entropy_test"] == results["systems"][0]["cross_entropy"]
+        assert ("cross-entropy |" in markdown_page(results_page(results))) == (
+            results["systems"][0]["cross_entropy"] is not None
+        )
+        return results["systems"][0]["cross_entropy"]
+
+    where = "accuracy/seed{seed}.json#test.cross_entropy"
+    write_json(run / "accuracy/seed0.json", {"dev": {}, "test": {"cross_entropy": 0.5}})
+    assert measured(where) is None  # seed 1 is not there
+    write_json(run / "accuracy/seed1.json", {"test": {"cross_entropy": 1.0}})
+    assert measured(where) == 0.75
+    assert measured("accuracy/seed{seed}.json#train.cross_entropy") is None
+    with pytest.raises(UserError, match=r"no 'test.cross_entropie'"):
+        measured("accuracy/seed{seed}.json#test.cross_entropie")
+
+
+def test_an_ensemble_says_itself_how_many_models_it_has(run: Path) -> None:
+    write_json(run / "models/ensemble/ensemble.json", {"members": ["a", "b", "c"], "size": 3, "mode": "arithmetic"})
+    ensemble = {**CONFIG["systems"][1], "label": "ensemble of {models}", "models": "models/ensemble/ensemble.json#members"}
+    results = build(run, systems=[CONFIG["systems"][0], ensemble, CONFIG["systems"][2]])
+    entry = results["systems"][1]
+    assert (entry["models"], entry["parameters"], entry["label"]) == (3, 3000, "ensemble of 3")
+    systems = [CONFIG["systems"][0], {**ensemble, "models": "models/ensemble/ensemble.json#mode"}, CONFIG["systems"][2]]
+    with pytest.raises(UserError, match="'arithmetic'; expected a number of networks"):
+        build(run, systems=systems)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
