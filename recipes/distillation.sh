@@ -29,9 +29,9 @@ point() {  # the temperature and hard weight that students take
   else echo "--temperature $temperature --hard-weight $hard_weight"; fi
 }
 
-combine_members() {  # combine_members NAME MODE: a folder that decodes, scores and teaches as one model
+combine_members() {  # combine_members NAME MODE [SIZE]: a folder that decodes, scores and teaches as one model, of the first SIZE
   local members=() seed
-  for seed in $(ensemble_seeds); do members+=("$exp/models/baseline/seed$seed"); done
+  for seed in $(seq 0 $((${3:-$ensemble_size} - 1))); do members+=("$exp/models/baseline/seed$seed"); done
   distill ensemble combine --members "${members[@]}" --mode "$2" --output "$exp/models/$1/seed0"
 }
 
@@ -90,14 +90,26 @@ train_ensemble() {
   train_seeds "$config" baseline "0-$((ensemble_size - 1))" $train_options
   combine_members ensemble arithmetic
   combine_members geometric geometric
-  distill ensemble curve --members "${members[@]}" --frames "$exp"/senones/frames/{dev,test} --modes arithmetic geometric --autocast auto \
-    --output "$exp/ensemble/curve.json" --plot "$exp/ensemble/curve.png"
+  distill ensemble curve --members "${members[@]}" --frames "$exp"/senones/frames/{dev,test} --modes arithmetic geometric \
+    --dev "$exp/senones/frames/dev" --autocast auto --output "$exp/ensemble/curve.json" --plot "$exp/ensemble/curve.png"
 }
 
 decode_ensemble() {
   measure_seeds baseline "$(ensemble_seeds)"
   measure_seeds ensemble 0
   [ "$ablations" = no ] || measure_seeds geometric 0
+  local size
+  for size in $ensemble_sizes_wer; do measure_size "$size"; done
+}
+
+measure_size() {  # measure_size N: the first N baselines on test, at the scales that all of them chose on dev
+  local name=ensemble_$1
+  [ "$1" -le "$ensemble_size" ] || die "ensemble_sizes_wer: $1 is more than the $ensemble_size networks of the ensemble"
+  combine_members "$name" arithmetic "$1"
+  newer "$exp/accuracy/$name/seed0.json" "$exp/models/$name/seed0" ||
+    distill accuracy --model "$exp/models/$name/seed0" --frames "$exp"/senones/frames/{dev,test} --autocast auto \
+      --output "$exp/accuracy/$name/seed0.json"
+  search_test "$name" 0 ensemble 0
 }
 
 write_soft_targets() { soft_targets ensemble/seed0 ensemble; }

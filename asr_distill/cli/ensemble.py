@@ -32,7 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     combine = parser.add_argument_group("combine").add_argument
     combine("--mode", choices=MODES, default="arithmetic", help="how posteriors are combined (default: %(default)s)")
     combine("--weights", type=float, nargs="+", metavar="W", help="of weighted and best, one per member, in their order")
-    combine("--dev", type=Path, metavar="STORE", help="labelled frames that decide the weights of weighted and best")
+    add(
+        "--dev",
+        type=Path,
+        metavar="STORE",
+        help="labelled frames that decide the weights of weighted and best; curve: measure these two as well, all members",
+    )
     combine(
         "--folds",
         type=Path,
@@ -90,7 +95,7 @@ def _curve(args: argparse.Namespace) -> int:
     from asr_distill.cli.main import emit
     from asr_distill.data import FrameStore
     from asr_distill.student.ensemble import Ensemble
-    from asr_distill.student.ensemble_curve import ensemble_curve
+    from asr_distill.student.ensemble_curve import FITTED_MODES, ensemble_curve, fit_weights
     from asr_distill.student.ensemble_plot import plot_curve
 
     if not args.frames:
@@ -102,9 +107,12 @@ def _curve(args: argparse.Namespace) -> int:
         raise UserError(f"--orders {args.orders}: expected 0 or more")
     modes = list(dict.fromkeys(args.modes))
     ensemble = Ensemble.of_bundles(args.members, device=args.device, autocast=args.autocast)
+    stores = [FrameStore.open(path) for path in args.frames]
+    dev = FrameStore.open(args.dev) if args.dev else None
+    fitted = {} if dev is None else {mode: fit_weights(ensemble, dev, mode) for mode in FITTED_MODES}
     splits = {
-        path.name: ensemble_curve(ensemble, FrameStore.open(path), modes, orders=args.orders, seed=args.seed)
-        for path in args.frames
+        store.path.name: ensemble_curve(ensemble, store, modes, orders=args.orders, seed=args.seed, fitted=fitted)
+        for store in stores
     }
     result: dict[str, Any] = {
         "members": [str(path) for path in args.members],
@@ -113,6 +121,7 @@ def _curve(args: argparse.Namespace) -> int:
         "modes": modes,
         "orders": args.orders,
         "seed": args.seed,
+        "weights": fitted,
         "splits": splits,
     }
     write_json(args.output, result)
@@ -134,4 +143,6 @@ def _table(name: str, curve: dict[str, Any], modes: list[str]) -> str:
         for row in curve[mode]:
             over_orders = row["random_orders"]
             lines.append(f"{row['size']:>2} {mode:<19}{cells(row)}{'' if over_orders is None else cells(over_orders)}")
+    for row in curve["full_size"][len(modes) :]:
+        lines.append(f"{len(curve['members']):>2} {row['mode']:<19}{cells(row)}")
     return "\n".join(lines)

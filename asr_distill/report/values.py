@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from asr_distill.base import UserError, read_json
 from asr_distill.report.configuration import ListConfig
 from asr_distill.report.figures import rounded
+
+_log = logging.getLogger("asr_distill")
 
 
 def follow(value: Any, keys: Sequence[str], where: str) -> Any:
@@ -57,13 +60,20 @@ def mean_figure(run: Path, figure: Any, seeds: Sequence[int]) -> Any:
 def read_lists(run: Path, lists: Mapping[str, ListConfig], allow_missing: bool) -> dict[str, Any]:
     """The tables of report.yaml that stand in JSON files of the run: ``{name: {title, columns, digits, rows}}``.
 
-    Raises `UserError` where a file (unless it may be missing) or a column is absent, or there is no list of objects.
+    Raises `UserError` where a file or its key (unless they may be missing: then the log names them) or a column is absent, or
+    there is no list of objects.
     """
     found = {}
     for name, wanted in lists.items():
         if allow_missing and not (run / wanted.rows.partition("#")[0]).is_file():
             continue
-        rows = read_figure(run, wanted.rows)
+        try:
+            rows = read_figure(run, wanted.rows)
+        except UserError as error:
+            if not allow_missing:
+                raise
+            _log.warning("list %s: left out, %s", name, error)
+            continue
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             raise UserError(f"list {name!r}: {wanted.rows} is no list of objects")
         cells = [[rounded(follow(row, column.split("."), wanted.rows)) for column in wanted.columns] for row in rows]

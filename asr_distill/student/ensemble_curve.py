@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ import torch
 from asr_distill.base import UserError
 from asr_distill.data import FrameStore
 from asr_distill.student.accuracy import FrameAccuracy, labelled_batches
-from asr_distill.student.combination import mixture_weights
+from asr_distill.student.combination import member_weights, mixture_weights
 from asr_distill.student.ensemble import Ensemble
 
 CURVE_MODES = ("arithmetic", "geometric")
+FITTED_MODES = ("weighted", "best")
+_FULL = ("accuracy", "speech_accuracy", "cross_entropy", "gain", "speech_gain")
 _BATCH_SCORES = 2**24  # of all members together, 64 MB in float32
 
 
@@ -26,22 +28,31 @@ def random_orders(size: int, count: int, seed: int) -> list[list[int]]:
 
 @torch.no_grad()
 def ensemble_curve(
-    ensemble: Ensemble, store: FrameStore, modes: Sequence[str] = CURVE_MODES, *, orders: int = 4, seed: int = 0
+    ensemble: Ensemble,
+    store: FrameStore,
+    modes: Sequence[str] = CURVE_MODES,
+    *,
+    orders: int = 4,
+    seed: int = 0,
+    fitted: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """Plain values: frame accuracies (per cent) and cross-entropy (nats per frame) of the first 1 to M members, by mode.
 
     ``frames``, ``speech_frames``; ``members``: each member alone; ``single``: their mean; for each mode a list of sizes with
     ``accuracy``, ``speech_accuracy``, ``cross_entropy``, ``gain`` and ``speech_gain`` (points above ``single``) in the given
-    order, and in ``random_orders`` the same as means over ``orders`` random ones (None for 0).
+    order, and in ``random_orders`` the same as means over ``orders`` random ones (None for 0). ``full_size``: a row for all M
+    members by each mode, those of ``fitted`` included: their names (``weighted``, ``best``) and weights, by `fit_weights`.
     Raises `UserError` for another mode, and what `asr_distill.student.accuracy.frame_accuracy` raises.
     """
     unknown = [mode for mode in modes if mode not in CURVE_MODES]
     if unknown:
         raise UserError(f"a curve of mode {unknown[0]!r} is not drawn; expected some of {', '.join(CURVE_MODES)}")
+    weights = {mode: _log_shares(mode, given, len(ensemble.members)) for mode, given in (fitted or {}).items()}
     size, device = len(ensemble.members), ensemble.device
     chains = random_orders(size, orders, seed)
     alone = torch.zeros(size, 3, dtype=torch.float64, device=device)
     sums = {mode: torch.zeros(len(chains), size, 3, dtype=torch.float64, device=device) for mode in modes}
+    whole = {mode: torch.zeros(3, dtype=torch.float64, device=device) for mode in weights}
     frames = speech_frames = 0
     for batch in labelled_batches(ensemble, store, _batch_size(ensemble), "ensemble curve"):
         labels, speech = batch["labels"], batch["speech"]
@@ -54,11 +65,21 @@ def ensemble_curve(
             parts = [member.exp() for member in members] if mode == "arithmetic" else members
             for chain, order in enumerate(chains):
                 sums[mode][chain] += _chain(mode, parts, of_label, order, labels, speech)
+        for mode, shares in weights.items():
+            entropy = -torch.logsumexp(of_label + shares[:, None].to(device), dim=0)
+            mixed = sum(rows.exp() * share for rows, share in zip(members, shares.exp().tolist(), strict=True) if share)
+            whole[mode] += _measure(torch.as_tensor(mixed), entropy, labels, speech)
     totals = {mode: [_accuracies(rows, frames, speech_frames) for rows in sums[mode]] for mode in modes}
     singles = _accuracies(alone, frames, speech_frames)
     single = _mean(singles)
     curves = {mode: _sizes(chained[0], chained[1:], single) for mode, chained in totals.items()}
-    return {"frames": frames, "speech_frames": speech_frames, "members": singles, "single": single, **curves}
+    full = [{"mode": mode, **{key: curves[mode][-1][key] for key in _FULL}} for mode in modes]
+    for mode, row in zip(
+        whole, _accuracies(torch.stack(list(whole.values())), frames, speech_frames) if whole else [], strict=True
+    ):
+        full.append({"mode": mode, **_with_gain(row, single)})
+    counts = {"frames": frames, "speech_frames": speech_frames}
+    return {**counts, "members": singles, "single": single, **curves, "full_size": full}
 
 
 @torch.no_grad()
@@ -67,7 +88,7 @@ def fit_weights(ensemble: Ensemble, store: FrameStore, mode: str) -> list[float]
 
     Raises `UserError` for any other mode, and where the store has no labels.
     """
-    if mode not in ("weighted", "best"):
+    if mode not in FITTED_MODES:
         raise UserError(f"mode {mode!r} takes no weights; they are for weighted and best")
     of_label, correct = [], torch.zeros(len(ensemble.members), dtype=torch.float64)
     for batch in labelled_batches(ensemble, store, _batch_size(ensemble), f"{mode} on dev"):
@@ -80,6 +101,13 @@ def fit_weights(ensemble: Ensemble, store: FrameStore, mode: str) -> list[float]
         raise UserError(f"{store.path} has no labelled frame to fit weights on; give a store written with --senones")
     together = torch.cat(of_label, dim=1)
     return mixture_weights(together) if mode == "weighted" else (correct / together.shape[1]).tolist()
+
+
+def _log_shares(mode: str, weights: Sequence[float], size: int) -> torch.Tensor:
+    """``(M,)`` float64, logarithms of what each member counts in all; -inf for nothing."""
+    if mode not in FITTED_MODES or len(weights) != size:
+        raise UserError(f"{len(weights)} weights of mode {mode!r} for {size} members; expected {' or '.join(FITTED_MODES)}")
+    return torch.tensor(member_weights(mode, weights, range(size), size), dtype=torch.float64).log()
 
 
 def _batch_size(ensemble: Ensemble) -> int:
@@ -131,15 +159,16 @@ def _mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
 def _sizes(
     given: list[dict[str, float | None]], random: list[list[dict[str, float | None]]], single: dict[str, float | None]
 ) -> list[dict[str, Any]]:
-    def with_gain(row: dict[str, float | None]) -> dict[str, float | None]:
-        def above(name: str) -> float | None:
-            value, base = row[name], single[name]
-            return None if value is None or base is None else value - base
-
-        return {**row, "gain": above("accuracy"), "speech_gain": above("speech_accuracy")}
-
     sizes = []
     for index, row in enumerate(given):
-        over_orders = with_gain(_mean([chain[index] for chain in random])) if random else None
-        sizes.append({"size": index + 1, **with_gain(row), "random_orders": over_orders})
+        over_orders = _with_gain(_mean([chain[index] for chain in random]), single) if random else None
+        sizes.append({"size": index + 1, **_with_gain(row, single), "random_orders": over_orders})
     return sizes
+
+
+def _with_gain(row: dict[str, float | None], single: dict[str, float | None]) -> dict[str, float | None]:
+    def above(name: str) -> float | None:
+        value, base = row[name], single[name]
+        return None if value is None or base is None else value - base
+
+    return {**row, "gain": above("accuracy"), "speech_gain": above("speech_accuracy")}

@@ -84,3 +84,15 @@ def test_controls_are_searched_at_the_scales_of_the_control(tmp_path: Path) -> N
         *(("ab_half", f"distilled_{name}") for name in ("bigram", "phones")),
         *(("ab_half_hard", f"control_{name}") for name in ("bigram", "phones")),
     }
+
+
+def test_smaller_ensembles_are_searched_at_the_scales_of_the_whole(tmp_path: Path) -> None:
+    asked = commands(tmp_path, "measure_seeds() { :; }; ensemble_size=4 ensemble_sizes_wer='2 3'; decode_ensemble")
+    combined = {Path(option(c, "--output")[0]).parts[-2]: c for c in asked if c[0] == "ensemble"}
+    assert list(combined) == ["ensemble_2", "ensemble_3"]
+    members = combined["ensemble_2"][combined["ensemble_2"].index("--members") + 1 :][:3]
+    assert [Path(word).name for word in members] == ["seed0", "seed1", "--mode"]
+    searched = [c for c in asked if c[0] == "decode"]
+    assert {option(c, "--system")[0] for c in searched} == set(combined)
+    assert {Path(option(c, "--scales-from")[0]).parts[-4] for c in searched} == {"ensemble_bigram", "ensemble_phones"}
+    assert [c for c in commands(tmp_path, "measure_seeds() { :; }; decode_ensemble") if c[0] != "accuracy"] == []

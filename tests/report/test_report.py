@@ -260,6 +260,12 @@ def test_a_list_of_the_run_becomes_a_table(run: Path) -> None:
     page = markdown_page(results_page(results))
     assert "## Sweep" in page
     assert "| 2.0 | 70.1 |" in page
+    later = {"later": {**lists["sweep"], "rows": "sweep.json#chosen"}}
+    assert (
+        build_report(run, load_config(ReportConfig, configuration(run, lists=later)), allow_missing=True).results["lists"] == {}
+    )
+    with pytest.raises(UserError, match=r"no 'chosen'"):
+        build(run, lists=later)
     with pytest.raises(UserError, match=r"no 'seeds'.*found temperature, dev"):
         build(run, lists={"sweep": {**lists["sweep"], "columns": ["seeds"]}})
 

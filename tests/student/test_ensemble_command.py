@@ -76,6 +76,13 @@ def test_the_curve_is_written_and_drawn(corpus: Any, members: list[str], command
     printed = command(*words, "--orders", "1", *plot)
     assert printed == read_json(tmp_path / "curve.json")
     curve = printed["splits"]["speaker"]
+    assert [row["mode"] for row in curve["full_size"]] == ["arithmetic", "geometric"]
+    with_dev = command(*words, "--orders", "0", "--dev", store)
+    assert set(with_dev["weights"]) == {"weighted", "best"}
+    assert sum(with_dev["weights"]["weighted"]) == pytest.approx(1)
+    by_mode = {row["mode"]: row for row in with_dev["splits"]["speaker"]["full_size"]}
+    assert by_mode["best"]["accuracy"] == pytest.approx(max(row["accuracy"] for row in curve["members"]))
+    assert by_mode["weighted"]["cross_entropy"] <= by_mode["arithmetic"]["cross_entropy"] + 1e-6
     whole = frame_accuracy(Ensemble.of_bundles(members), FrameStore.open(store))
     assert curve["arithmetic"][2]["accuracy"] == pytest.approx(whole.accuracy)
     if plot:

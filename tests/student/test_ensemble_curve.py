@@ -53,6 +53,22 @@ def test_every_size_is_what_that_ensemble_measures_by_itself(bundles: list[Path]
         ensemble_curve(ensemble, store, ["best"])
 
 
+def test_all_members_by_each_mode(bundles: list[Path], corpus: Any) -> None:
+    store = FrameStore.open(corpus.store("speaker"))
+    ensemble = Ensemble.of_bundles(bundles)
+    fitted = {"weighted": [1.0, 0.0, 3.0], "best": [0.2, 0.1, 0.3]}
+    curve = ensemble_curve(ensemble, store, orders=0, fitted=fitted)
+    assert [row["mode"] for row in curve["full_size"]] == ["arithmetic", "geometric", "weighted", "best"]
+    for row in curve["full_size"]:
+        measured = frame_accuracy(Ensemble(ensemble.members, row["mode"], fitted.get(row["mode"])), store)
+        for name in FIGURES:
+            assert row[name] == pytest.approx(getattr(measured, name), rel=1e-5)
+        assert row["gain"] == pytest.approx(row["accuracy"] - curve["single"]["accuracy"])
+    assert len(ensemble_curve(ensemble, store, ["geometric"], orders=0)["full_size"]) == 1
+    with pytest.raises(UserError, match="2 weights of mode 'weighted' for 3 members"):
+        ensemble_curve(ensemble, store, fitted={"weighted": [1.0, 1.0]})
+
+
 def test_weights_from_dev(bundles: list[Path], corpus: Any) -> None:
     store = FrameStore.open(corpus.store("speaker"))
     ensemble = Ensemble.of_bundles(bundles)
