@@ -122,6 +122,7 @@ def _write(args: argparse.Namespace) -> int:
         top_k=args.top_k,
         num_samples=args.num_samples,
         source={"frames": frames.hash},
+        frames=frames.identity,
         shard_frames=args.shard_frames,
         seed=args.seed,
     )

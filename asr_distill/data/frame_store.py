@@ -91,6 +91,20 @@ class FrameStore:
         """SHA-256 over the checksums of the store's files."""
         return hash_of_object({name: entry["sha256"] for name, entry in self.meta["files"].items()})
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides the inputs that the store gives, as plain values: features, normalisation, ids and lengths of its cuts.
+
+        Labels are no part of it: two stores that differ in nothing else have one identity. ``hash``: SHA-256 over the rest.
+        """
+        spans = list(zip(self.cut_ids, np.diff(self.offsets).tolist(), strict=True))
+        parts = {
+            "features": self.feature_config.to_dict(),
+            "normalisation": self.meta["normalisation"],
+            "cuts": {"number": self.num_cuts, "frames": self.num_frames, "hash": hash_of_object(spans)},
+        }
+        return {**parts, "hash": hash_of_object(parts)}
+
     @property
     def num_frames(self) -> int:
         """F, the frames of all cuts."""

@@ -73,6 +73,7 @@ class SoftTargetStore:
         top_k: int = TOP_K,
         num_samples: int = NUM_SAMPLES,
         source: dict[str, Any] | None = None,
+        frames: dict[str, Any] | None = None,
         shard_frames: int | None = None,
         seed: int = 0,
     ) -> SoftTargetWriter:
@@ -81,11 +82,13 @@ class SoftTargetStore:
         mode: ``dense``, ``topk`` or ``sampled``. senones_hash: of the inventory whose senones the classes are, None where they
         are no senones. teacher: what says whose targets these are (its hash, members, combination), any plain values.
         temperatures: that can be read from topk (1 is always among them); the one at which sampled draws.
-        source: what says whose frames they are. shard_frames: a shard ends with the cut that reaches so many.
+        source: what says whose frames they are. frames: the identity of the frame store (`FrameStore.identity`), by which a
+        trainer sees that its inputs are those of the targets; it follows from the source and is no part of the hash.
+        shard_frames: a shard ends with the cut that reaches so many.
         seed: of the draws. Raises `UserError` where the folder holds something else or was begun with other settings.
         """
         encoding = Encoding.choose(mode, num_classes, temperatures, top_k, num_samples)
-        options: dict[str, Any] = {"source": source, "shard_frames": shard_frames, "seed": seed}
+        options: dict[str, Any] = {"source": source, "frames": frames, "shard_frames": shard_frames, "seed": seed}
         return SoftTargetWriter(path, encoding, senones_hash=senones_hash, teacher=teacher, **options)
 
     @classmethod
@@ -111,6 +114,11 @@ class SoftTargetStore:
             wrong.append(TAIL_SHAPE)
         if wrong:
             raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; {AGAIN}")
+
+    @property
+    def frames(self) -> dict[str, Any] | None:
+        """The identity of the frame store that was scored; None in a store that was written without it."""
+        return self.meta.get("frames")
 
     @property
     def hash(self) -> str:

@@ -43,6 +43,7 @@ class SoftTargetWriter:
         senones_hash: str | None,
         teacher: dict[str, Any],
         source: dict[str, Any] | None = None,
+        frames: dict[str, Any] | None = None,
         shard_frames: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -65,7 +66,7 @@ class SoftTargetWriter:
         }
         self.settings_hash = hash_of_object(settings)
         self._shards: list[Shard] = []
-        self._meta = {"kind": KIND, "schema": SCHEMA, "complete": False, **settings}
+        self._meta = {"kind": KIND, "schema": SCHEMA, "complete": False, **settings, "frames": frames}
         self._continue_or_begin(settings)
         self._done = {cut_id for shard in self._shards for cut_id in shard.cut_ids}
         self._cut_ids: list[str] = []
@@ -140,6 +141,7 @@ class SoftTargetWriter:
                     f"{self.path} was begun with {name} {found.get(name)!r}, now it is {value!r}: to continue it use the same"
                     " settings, else name another folder or remove this one"
                 )
+        found.setdefault("frames", self._meta["frames"])  # begun before stores said so
         self._meta = found
         for temporary in self.path.glob(".*-*"):  # of a writer that was killed
             if temporary.is_file():

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
+from asr_distill.base import UserError
 from asr_distill.data import FrameStore
 from asr_distill.distillation import SoftTargetStore, SparseTargets, soft_target_loss, sparse_distillation_loss
 from asr_distill.training.objectives import frame_counts
@@ -81,7 +82,8 @@ class StoredTeacher:
     """Soft targets read from a store, by the cut and the frame that each example comes from.
 
     targets: an open store. frames: the frame store that the batches come from; every one of its cuts must have targets.
-    Raises `UserError` where a cut has none or has another number of frames, or the temperature cannot be read from the store.
+    Raises `UserError` where a cut has none or has another number of frames, the targets were made of other frames (features,
+    normalisation or cuts; a store of targets that does not say is taken as it is), or it cannot be read at the temperature.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class StoredTeacher:
         self.store, self.temperature, self.device = targets, temperature, torch.device(device)
         lengths = [cut.end - cut.start for cut in frames]
         self._rows = torch.as_tensor(targets.rows(frames.cut_ids, lengths))
+        _check_same_frames(targets, frames)
         self._sparse = targets.mode != "dense"
         self({"frame_indices": torch.zeros(1, dtype=torch.int64)})  # an undeclared temperature is refused here, not in training
 
@@ -107,3 +110,25 @@ class StoredTeacher:
     def describe(self) -> dict[str, Any]:
         """The store's hash (which covers the teacher's) and mode."""
         return {"store": self.store.hash, "mode": self.store.mode}
+
+
+def _check_same_frames(targets: SoftTargetStore, frames: FrameStore) -> None:
+    made_of, given = targets.frames, frames.identity
+    if made_of is None or made_of.get("hash") == given["hash"]:
+        return
+    ours, theirs = _leaves(made_of), _leaves(given)
+    differing = [name for name in {**ours, **theirs} if name != "hash" and ours.get(name) != theirs.get(name)]
+    listed = "; ".join(f"{name}: {ours.get(name)} and {theirs.get(name)}" for name in differing)
+    raise UserError(
+        f"the soft targets {targets.path} were made of other frames than those of {frames.path}: {made_of.get('hash')} and"
+        f" {given['hash']} ({listed}). Next: train on the store that the teacher saw, or `asr-distill soft-targets --frames"
+        f" {frames.path}`"
+    )
+
+
+def _leaves(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested keys as ``a.b``."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= _leaves(item, f"{above}{key}.") if isinstance(item, Mapping) else {f"{above}{key}": item}
+    return found

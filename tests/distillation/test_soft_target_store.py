@@ -178,6 +178,25 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         create(tmp_path / "other" / "notes.txt", "topk")
 
 
+def test_a_store_without_the_identity_of_its_frames_is_read_and_continued(tmp_path: Path) -> None:
+    path = write(tmp_path / "store")
+    meta = json.loads((path / "meta.json").read_text())
+    assert meta.pop("frames") is None
+    (path / "meta.json").write_text(json.dumps(meta))
+    old = SoftTargetStore.open(path)
+    assert old.frames is None
+    identified = SoftTargetStore.open(write(tmp_path / "new", frames={"hash": "f0"}))
+    assert identified.frames == {"hash": "f0"}
+    assert identified.hash == old.hash  # the frames' content is in the source already
+    write(path, frames={"hash": "f0"})  # finished: nothing to do
+    unfinished = create(tmp_path / "begun", "topk")
+    unfinished.add("a", posteriors("a"))
+    begun = json.loads((tmp_path / "begun" / "meta.json").read_text())
+    del begun["frames"]
+    (tmp_path / "begun" / "meta.json").write_text(json.dumps(begun))
+    assert SoftTargetStore.open(write(tmp_path / "begun", frames={"hash": "f0"})).frames == {"hash": "f0"}
+
+
 def test_what_is_no_distribution_is_refused_by_cut_and_frame(tmp_path: Path) -> None:
     writer = create(tmp_path / "store", "topk")
     good = posteriors("a")

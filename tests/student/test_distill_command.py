@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from asr_distill.base import UserError
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
 from asr_distill.distillation import SoftTargetStore, distillation_loss
@@ -126,6 +127,33 @@ def test_a_teacher_on_the_fly_must_fit_what_it_is_shown(corpus: Any, tmp_path: P
     shifted = ["--set", "window.left=19", "--set", "window.right=6"]  # as wide as the teacher's
     assert distil(corpus, tmp_path / "student", "--teacher", str(corpus.train()), *shifted) == 1
     assert "the student sees 19 frames before and 6 after" in capsys.readouterr().err
+
+
+def test_targets_of_other_frames_are_refused(corpus: Any, targets: Path, tmp_path: Path, capsys: Any) -> None:
+    frames = FrameStore.open(corpus.store("speaker"))
+    words = ["--teacher", str(corpus.train()), "--frames", str(frames.path), "--mode", "dense", "--quiet"]
+    assert main(["soft-targets", *words, "--output", str(tmp_path / "targets")]) == 0
+    store = SoftTargetStore.open(tmp_path / "targets")
+    assert store.frames == frames.identity
+    assert distil(corpus, tmp_path / "student", "--soft-targets", str(store.path)) == 0
+
+    sizes = {"senones_hash": corpus.inventory.hash, "num_senones": corpus.inventory.num_senones}
+    unlabelled = FrameStore.create(tmp_path / "unlabelled", corpus.cuts, "speaker", labels_field="none")
+    StoredTeacher(store, unlabelled, 2.0)  # labels are no part of what the teacher saw
+    fewer = FrameStore.create(tmp_path / "fewer", list(corpus.cuts)[:3], "speaker", **sizes)
+    with pytest.raises(UserError, match=r"cuts.number: 4 and 3") as refused:
+        StoredTeacher(store, fewer, 2.0)
+    assert frames.identity["hash"] in str(refused.value)
+    assert fewer.identity["hash"] in str(refused.value)
+    capsys.readouterr()
+    other = ["--train", str(corpus.store("none")), "--dev", str(corpus.store("none"))]
+    assert distil(corpus, tmp_path / "other", "--soft-targets", str(store.path), *other) == 1
+    assert "normalisation.kind: speaker and none" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+    old = SoftTargetStore.open(targets)
+    assert old.frames is None
+    StoredTeacher(old, fewer, 2.0)
 
 
 def test_targets_of_other_senones_or_cuts_are_refused(corpus: Any, tmp_path: Path, capsys: Any) -> None:
