@@ -38,6 +38,10 @@ SUBCOMMANDS = {
     "classes": "a large label set: generalist, specialists, and what the same cost buys otherwise",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
+# those that build networks or open bundles, which may be of the user's own kind
+OPEN_NETWORKS = frozenset(
+    ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode")
+)
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -58,6 +62,15 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             subparser.epilog = f"example: {module.EXAMPLE}"
             subparser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
             subparser.add_argument("--quiet", action="store_true", help="no log lines on standard error, only errors")
+            if name in OPEN_NETWORKS:
+                subparser.add_argument(
+                    "--import",
+                    dest="imports",
+                    action="append",
+                    default=[],
+                    metavar="FILE.py",
+                    help="Python that registers networks of your own (or a module's name); may be repeated",
+                )
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     return parser
@@ -76,6 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
+        if getattr(args, "imports", None):
+            from asr_distill.models import import_networks
+
+            import_networks(args.imports)
         return int(args.run(args) or 0)
     except UserError as error:
         print(f"asr-distill {args.subcommand}: error: {error}", file=sys.stderr)

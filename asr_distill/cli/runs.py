@@ -46,9 +46,12 @@ def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> li
     from concurrent.futures import ThreadPoolExecutor
 
     from asr_distill.base import UserError
+    from asr_distill.models import imported_networks
+
+    imports = [word for source in imported_networks() for word in ("--import", source)]
 
     def work(item: tuple[str, Sequence[str]]) -> dict[str, Any] | None:
-        command = [sys.executable, "-m", "asr_distill.cli.main", *item[1], "--json"]
+        command = [sys.executable, "-m", "asr_distill.cli.main", *item[1], *imports, "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         return json.loads(done.stdout)["models"][0] if done.returncode == 0 else None
 

@@ -6,6 +6,7 @@ that maps ``(N, input_dim)`` inputs to ``(N, num_senones)`` logits. Open ``senon
 
 from asr_distill.models.checkpoint import load_network, load_tensors, save_network, save_tensors
 from asr_distill.models.constraints import apply_max_norm
+from asr_distill.models.imports import import_networks, imported_networks
 from asr_distill.models.registry import build_network, complete_network_config, count_parameters, register_network
 from asr_distill.models.senone_dnn import ModelConfig, SenoneDnn
 
@@ -16,6 +17,8 @@ __all__ = [
     "build_network",
     "complete_network_config",
     "count_parameters",
+    "import_networks",
+    "imported_networks",
     "load_network",
     "load_tensors",
     "register_network",

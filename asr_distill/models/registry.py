@@ -44,7 +44,8 @@ def _parse(config: Mapping[str, Any], where: str) -> tuple[str, Any, Builder]:
     if name not in _networks:
         raise UserError(
             f"{where}: no network is named {name!r}; known: {', '.join(sorted(_networks))}."
-            " A network of your own is made known by register_network before it is asked for"
+            " A network of your own is made known by register_network before it is asked for, on the command line by"
+            " --import FILE.py"
         )
     config_class, builder = _networks[name]
     return name, from_mapping(config_class, options, where), builder

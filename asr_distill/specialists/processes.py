@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from asr_distill.base import UserError
+from asr_distill.models import import_networks, imported_networks
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,7 +27,9 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int
         for item in items:
             yield item, work(item)
         return
-    pool = ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        *(min(jobs, len(items)), get_context("spawn")), initializer=import_networks, initargs=(imported_networks(),)
+    )
     try:
         yield from zip(items, pool.map(work, items), strict=True)
     finally:
