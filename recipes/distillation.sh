@@ -197,11 +197,12 @@ compare_stores() {
   local chosen=$temperature mode
   [ "$sweep" = no ] ||
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
-  soft_targets ensemble/seed0 topk16 --mode topk --top-k 16 --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
   # shellcheck disable=SC2046
-  for mode in topk16 sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
-  for mode in topk16 sampled; do measure_seeds "$mode" "0 1 2" distilled; done
+  for mode in topk topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
+  for mode in topk topk_mean sampled; do measure_seeds "$mode" "0 1 2" distilled; done
 }
 
 decode_ablations() {

@@ -336,7 +336,7 @@ if [ "$distillation" = yes ]; then
   if [ "$ablations" = yes ]; then
     run_stage 24 ablations "targets/" "models/ab_*" train_ablations
     run_stage 25 decode-ablations "graph/, models/" "decode/, accuracy/" decode_ablations
-    run_stage 26 stores "models/ensemble/" "targets/, models/topk16/, models/sampled/" compare_stores
+    run_stage 26 stores "models/ensemble/" "targets/, models/topk/, models/topk_mean/, models/sampled/" compare_stores
   fi
 fi
 [ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence

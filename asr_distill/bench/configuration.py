@@ -101,9 +101,9 @@ class SearchCase:
 class SoftTargetCase:
     """One student and a store of its teacher's top-k targets.
 
-    config, settings, num_senones: as in `TrainingCase`. members: of the ensemble. frames: in the store; shard_frames: in each
-    of its shards. temperature: at which targets are read, one of 1, 2, 5, 10. block_steps: batches that each side does in its
-    turn. goal: frames read and softened over frames of training steps.
+    config, settings, num_senones: as in `TrainingCase`. members: of the ensemble. top_k, tail_rank, frames: of the store;
+    shard_frames: in each of its shards. temperature: at which targets are read, one of 1, 2, 5, 10. block_steps: batches that
+    each side does in its turn. goal: frames read and softened over frames of training steps.
     """
 
     name: str
@@ -111,7 +111,8 @@ class SoftTargetCase:
     settings: tuple[str, ...] = ()
     num_senones: int = 2000
     members: int = 10
-    top_k: int = 16
+    top_k: int = 12
+    tail_rank: int = 20
     temperature: float = 2.0
     frames: int = 100_000
     shard_frames: int = 20_000

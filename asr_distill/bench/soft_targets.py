@@ -83,6 +83,7 @@ def bench_soft_targets(case: SoftTargetCase, folder: str | Path, *, threads: int
         "senones": case.num_senones,
         "members": case.members,
         "top_k": case.top_k,
+        "tail_rank": store.encoding.tail_rank,
         "temperatures": list(store.temperatures),
         "temperature": case.temperature,
         "precision": "bf16" if steps.bf16 else "float32",
@@ -110,7 +111,8 @@ def _random_targets(path: Path, case: SoftTargetCase, seed: int) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"num_classes": case.num_senones, "senones_hash": None, "teacher": {"random": seed}}
-    with SoftTargetStore.create(path, mode="topk", top_k=case.top_k, shard_frames=case.shard_frames, **options) as writer:
+    options.update(top_k=case.top_k, tail_rank=case.tail_rank, shard_frames=case.shard_frames)
+    with SoftTargetStore.create(path, mode="topk", **options) as writer:
         for start in range(0, case.frames, _CUT_FRAMES):
             logits = 3 * torch.randn(min(_CUT_FRAMES, case.frames - start), case.num_senones, generator=generator)
             writer.add(f"random-{seed}-{start:09d}", torch.log_softmax(logits, dim=1))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from asr_distill.distillation.soft_target_modes import Encoding
 
 EXAMPLE = (
-    "asr-distill soft-targets --teacher models/ensemble --frames frames/train --mode topk --top-k 16 --temperatures 1,2,5,10"
+    "asr-distill soft-targets --teacher models/ensemble --frames frames/train --mode topk --temperatures 1,2,5,10"
     " --output soft_targets/train\n"
     "         asr-distill soft-targets --estimate --num-classes 14000 --num-frames 700000000\n"
     "         asr-distill soft-targets --verify soft_targets/train\n"
@@ -41,7 +41,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="topk",
         help="all classes and any temperature; the k best and a tail; draws at one temperature (default: %(default)s)",
     )
-    parser.add_argument("--top-k", type=int, default=16, metavar="K", help="classes kept by topk (default: %(default)s)")
+    parser.add_argument("--top-k", type=int, default=12, metavar="K", help="classes kept by topk (default: %(default)s)")
+    parser.add_argument(
+        "--tail-rank",
+        type=int,
+        default=20,
+        metavar="R",
+        help="bytes that say how topk spreads a frame's tail over its classes; 0: as the mean tail (default: %(default)s)",
+    )
     parser.add_argument(
         "--temperatures",
         default=None,
@@ -120,6 +127,7 @@ def _write(args: argparse.Namespace) -> int:
         teacher=_describe(args, teacher),
         temperatures=_temperatures(args),
         top_k=args.top_k,
+        tail_rank=args.tail_rank,
         num_samples=args.num_samples,
         source={"frames": frames.hash},
         frames=frames.identity,
@@ -203,13 +211,14 @@ def _study(args: argparse.Namespace) -> int:
 
 
 def _divergences(result: dict[str, Any]) -> str:
-    lines = [f"{'posteriors':<12} {'mode':<18} {'k':>4} {'T':>5} {'bytes':>6} {'KL(dense||stored)':>18} {'variation':>10}"]
+    head = f"{'posteriors':<12} {'mode':<18} {'k':>4} {'rank':>4} {'T':>5} {'bytes':>6}"
+    lines = [f"{head} {'KL(dense||stored)':>18} {'variation':>10}"]
     for study in result["studies"]:
         for row in study["rows"]:
             divergence = "-" if row["kl_dense_to_stored"] is None else f"{row['kl_dense_to_stored']:.5f}"
             lines.append(
-                f"{study['posteriors']:<12} {row['mode']:<18} {row['k'] or '-':>4} {row['temperature']:>5g}"
-                f" {row['bytes_per_frame']:>6} {divergence:>18} {row['total_variation']:>10.5f}"
+                f"{study['posteriors']:<12} {row['mode']:<18} {row['k'] or '-':>4} {row['tail_rank'] or '-':>4}"
+                f" {row['temperature']:>5g} {row['bytes_per_frame']:>6} {divergence:>18} {row['total_variation']:>10.5f}"
             )
     return "\n".join(lines)
 
@@ -261,7 +270,10 @@ def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
     temperatures = _temperatures(args)
     return [
         Encoding.choose(
-            mode, num_classes, temperatures[:1] if mode == "sampled" else temperatures, args.top_k, args.num_samples
+            *(mode, num_classes, temperatures[:1] if mode == "sampled" else temperatures),
+            top_k=args.top_k,
+            num_samples=args.num_samples,
+            tail_rank=args.tail_rank,
         )
         for mode in sorted(MODES, key=lambda mode: mode != args.mode)
     ]
@@ -287,7 +299,11 @@ def _sizes(rows: list[dict[str, Any]], num_classes: int) -> str:
     ]
     for row in rows:
         total = f"{row['bytes'] / 1e9:,.3f} GB"
-        held = {"topk": f"k = {row['top_k']}", "sampled": f"{row['num_samples']} draws", "dense": "every class"}[row["mode"]]
+        held = {
+            "topk": f"k = {row['top_k']}, tail of rank {row['tail_rank']}",
+            "sampled": f"{row['num_samples']} draws",
+            "dense": "every class",
+        }[row["mode"]]
         known = row["temperatures"]
         at = "any T" if known == "any" else f"T = {', '.join(f'{value:g}' for value in known)}"
         lines.append(f"{row['mode']:<8} {row['bytes_per_frame']:>16,} {total:>14}  {held}, {at}")

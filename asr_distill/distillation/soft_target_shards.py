@@ -1,10 +1,13 @@
 """The files of a soft-target store: names, and what makes a shard whole.
 
 meta.json                  the settings; when the store is finished also its shards with their checksums
-tail_shape.npy             (temperatures, C) float32, mode topk only, when finished
+tail_shape.npy             (temperatures, C) float32, mode topk only; of rank 0 when finished, else before the first shard
+tail_basis.npy             (1 + tail_rank, C) float32, mean and directions, where tail_rank is above 0; before the first shard
 shard-00000.npy            (frames, bytes_per_frame) uint8, the records of whole cuts
 shard-00000.json           ids and boundaries of its cuts, size and SHA-256; written last: without it there is no shard
-shard-00000.tail-sums.npy  what tail_shape.npy is made of, until then
+shard-00000.tail-sums.npy  what tail_shape.npy is made of at rank 0, until then
+
+A store whose tails have a rank is of version 2, every other one of version 1, as it was before there were ranks.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import read_magic
 
-from asr_distill.base import UserError, from_mapping, hash_of_file, hash_of_object, read_json, write_json
+from asr_distill.base import UserError, atomic_path, from_mapping, hash_of_file, hash_of_object, read_json, write_json
 
 KIND = "asr_distill soft-target store"
 SHARD_KIND = "asr_distill soft-target shard"
 SCHEMA = 1
 META = "meta.json"
-TAIL_SHAPE = "tail_shape.npy"
+LOW_RANK_SCHEMA = 2
+TAIL_SHAPE, TAIL_BASIS = "tail_shape.npy", "tail_basis.npy"
 AGAIN = "write the store again with `asr-distill soft-targets`"
 
 
@@ -106,6 +110,14 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return array
 
 
+def save_array(path: Path, array: np.ndarray) -> str:
+    """Writes an array in one move; returns the SHA-256 of the file."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "wb") as stream:
+            np.save(stream, array)
+        return hash_of_file(temporary)
+
+
 def read_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
     if not (path / META).is_file():
@@ -117,6 +129,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path / META} does not describe a soft-target store; give the folder that `asr-distill soft-targets` wrote"
         )
-    if meta.get("schema") != SCHEMA:
-        raise UserError(f"{path} is a soft-target store of version {meta.get('schema')}, expected {SCHEMA}; write it again")
+    if meta.get("schema") not in (SCHEMA, LOW_RANK_SCHEMA):
+        expected = f"{SCHEMA} or {LOW_RANK_SCHEMA}"
+        raise UserError(f"{path} is a soft-target store of version {meta.get('schema')}, expected {expected}; write it again")
     return meta

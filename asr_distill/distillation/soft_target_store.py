@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from asr_distill.base import UserError, hash_of_file, hash_of_object
-from asr_distill.distillation.soft_target_modes import NUM_SAMPLES, TEMPERATURES, TOP_K, Encoding
-from asr_distill.distillation.soft_target_shards import AGAIN, META, TAIL_SHAPE, Shard, map_array, read_meta
+from asr_distill.distillation.soft_target_modes import NUM_SAMPLES, TAIL_RANK, TEMPERATURES, TOP_K, Encoding
+from asr_distill.distillation.soft_target_shards import AGAIN, META, TAIL_BASIS, TAIL_SHAPE, Shard, map_array, read_meta
 from asr_distill.distillation.soft_target_writer import SoftTargetWriter
 from asr_distill.distillation.sparse import SparseTargets
 
@@ -40,12 +40,17 @@ class SoftTargetStore:
     ) -> None:
         self.path, self.meta, self.device = path, meta, torch.device(device)
         self.encoding = Encoding(
-            meta["mode"], meta["num_classes"], tuple(meta["temperatures"]), meta["top_k"], meta["num_samples"]
+            *(meta["mode"], meta["num_classes"], tuple(meta["temperatures"]), meta["top_k"], meta["num_samples"]),
+            tail_rank=meta.get("tail_rank", 0),
         )
+        # where there are no ranks there is neither the setting nor the file, as in stores from before them
+        self._settings = [*_SETTINGS, "tail_rank"] if self.encoding.tail_rank else _SETTINGS
+        self._tail_files = {TAIL_SHAPE: "tail_shape_sha256", TAIL_BASIS: "tail_basis_sha256"}
+        self._tail_files = {file: name for file, name in self._tail_files.items() if meta.get(name) is not None}
         self.mode, self.num_classes, self.temperatures = self.encoding.mode, meta["num_classes"], self.encoding.temperatures
         self.senones_hash: str | None = meta["senones_hash"]
         self.teacher: dict[str, Any] = meta["teacher"]
-        settings_hash = hash_of_object({name: meta[name] for name in _SETTINGS})
+        settings_hash = hash_of_object({name: meta[name] for name in self._settings})
         self._shards = [Shard.load(path, index, settings_hash) for index in range(len(meta["shards"]))]
         for shard, expected in zip(self._shards, meta["shards"], strict=True):
             if shard.hash != expected:
@@ -58,7 +63,7 @@ class SoftTargetStore:
         self._index = {cut_id: index for index, cut_id in enumerate(self.cut_ids)}
         self._starts = np.concatenate([[0], np.cumsum([shard.num_frames for shard in self._shards])])
         self._maps = [shard.records(path, self.bytes_per_frame) for shard in self._shards]
-        self._tail_shape = self._read_tail_shape()
+        self._tail_shape, self._tail_basis = self._read_tail()
         self._resident = self._in_memory() if self.num_frames * self.bytes_per_frame <= resident_bytes else None
 
     @staticmethod
@@ -71,6 +76,7 @@ class SoftTargetStore:
         teacher: dict[str, Any],
         temperatures: Sequence[float] = TEMPERATURES,
         top_k: int = TOP_K,
+        tail_rank: int = TAIL_RANK,
         num_samples: int = NUM_SAMPLES,
         source: dict[str, Any] | None = None,
         frames: dict[str, Any] | None = None,
@@ -82,12 +88,14 @@ class SoftTargetStore:
         mode: ``dense``, ``topk`` or ``sampled``. senones_hash: of the inventory whose senones the classes are, None where they
         are no senones. teacher: what says whose targets these are (its hash, members, combination), any plain values.
         temperatures: that can be read from topk (1 is always among them); the one at which sampled draws.
-        source: what says whose frames they are. frames: the identity of the frame store (`FrameStore.identity`), by which a
-        trainer sees that its inputs are those of the targets; it follows from the source and is no part of the hash.
+        tail_rank: of the description of each frame's tail, one byte a rank, no more than a tail has classes; at 0 all frames
+        have the store's mean tail. The directions are found from the first cuts, at 14,000 classes 4,793 frames, which wait in
+        memory. source: what says whose frames they are. frames: the identity of the frame store (`FrameStore.identity`), by
+        which a trainer sees that its inputs are those of the targets; it follows from the source and is no part of the hash.
         shard_frames: a shard ends with the cut that reaches so many.
         seed: of the draws. Raises `UserError` where the folder holds something else or was begun with other settings.
         """
-        encoding = Encoding.choose(mode, num_classes, temperatures, top_k, num_samples)
+        encoding = Encoding.choose(mode, num_classes, temperatures, top_k, num_samples, tail_rank)
         options: dict[str, Any] = {"source": source, "frames": frames, "shard_frames": shard_frames, "seed": seed}
         return SoftTargetWriter(path, encoding, senones_hash=senones_hash, teacher=teacher, **options)
 
@@ -109,9 +117,7 @@ class SoftTargetStore:
     def verify(self) -> None:
         """Reads every byte and raises `UserError` naming the files that are not what was written."""
         wrong = [f"shard-{shard.index:05d}.npy" for shard in self._shards if not shard.verify(self.path)]
-        expected = self.meta["tail_shape_sha256"]
-        if expected is not None and hash_of_file(self.path / TAIL_SHAPE) != expected:
-            wrong.append(TAIL_SHAPE)
+        wrong += [file for file, name in self._tail_files.items() if hash_of_file(self.path / file) != self.meta[name]]
         if wrong:
             raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; {AGAIN}")
 
@@ -123,7 +129,8 @@ class SoftTargetStore:
     @property
     def hash(self) -> str:
         """SHA-256 over the settings, the teacher's description included, and the checksums of all files."""
-        return hash_of_object({name: self.meta[name] for name in (*_SETTINGS, "shards", "tail_shape_sha256")})
+        names = {"shards", "tail_shape_sha256", *self._settings, *self._tail_files.values()}
+        return hash_of_object({name: self.meta[name] for name in names})
 
     @property
     def num_frames(self) -> int:
@@ -186,7 +193,7 @@ class SoftTargetStore:
             raise UserError(f"{self.path} holds dense targets: read them with `targets`, or write it again with --mode topk")
         value = self.encoding.check_temperature(temperature, str(self.path))
         shape = self._tail_shape[self.temperatures.index(value)]
-        return self.encoding.decode(self._records(rows), value, shape)
+        return self.encoding.decode(self._records(rows), value, shape, self._tail_basis)
 
     def _index_of(self, cut_id: str) -> int:
         index = self._index.get(cut_id)
@@ -220,10 +227,15 @@ class SoftTargetStore:
             records[start : start + len(part)] = part
         return torch.from_numpy(records).to(self.device)
 
-    def _read_tail_shape(self) -> torch.Tensor:
-        """``(temperatures, C)``; what has no tail gets the uniform one, which nothing uses."""
+    def _read_tail(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """``(temperatures, C)`` and the directions ``(R, C)``; what has no tail gets the uniform one, which nothing uses."""
         if self.mode != "topk":
             uniform = torch.full((max(1, len(self.temperatures)), self.num_classes), -float(np.log(self.num_classes)))
-            return uniform.to(self.device)
-        shape = (len(self.temperatures), self.num_classes)
-        return torch.from_numpy(np.array(map_array(self.path / TAIL_SHAPE, shape, "float32"))).to(self.device)
+            return uniform.to(self.device), None
+        shape = self._read_array(TAIL_SHAPE, len(self.temperatures))
+        rank = self.encoding.tail_rank
+        return shape, self._read_array(TAIL_BASIS, 1 + rank)[1:] if rank else None
+
+    def _read_array(self, file: str, rows: int) -> torch.Tensor:
+        array = np.array(map_array(self.path / file, (rows, self.num_classes), "float32"))
+        return torch.from_numpy(array).to(self.device)

@@ -11,16 +11,19 @@ import torch
 
 from asr_distill.base import track
 from asr_distill.distillation.combine import soften
-from asr_distill.distillation.soft_target_modes import TEMPERATURES, Encoding
+from asr_distill.distillation.soft_target_basis import TailBasis, principal_components
+from asr_distill.distillation.soft_target_modes import TAIL_RANK, TEMPERATURES, Encoding
 from asr_distill.distillation.soft_target_tail import TailSums
 from asr_distill.distillation.sparse import SparseTargets
 
-KS = (1, 2, 4, 8, 16, 32, 64)
+KS = (1, 2, 4, 8, 12, 16, 32, 64)
+TAIL_RANKS = (8, 16, TAIL_RANK)
 MODES = {
     "dense": "float16 log-probabilities of all classes",
-    "topk": "top k, the tail's mass per frame and its mean shape, one for each temperature: what a store holds",
-    "topk_shape_at_1": "the same, but the tail's shape at T = 1 serves every temperature",
-    "topk_uniform_tail": "the same, but the tail is spread evenly",
+    "topk": "top k, the tail's mass per frame and its mean shape, one for each temperature: a store of tail rank 0",
+    "topk_low_rank": "the same, but each frame's tail has a shape of its own of the rank tail_rank: what a store holds",
+    "topk_shape_at_1": "as topk, but the tail's shape at T = 1 serves every temperature",
+    "topk_uniform_tail": "as topk, but the tail is spread evenly",
     "topk_no_tail": "top k, renormalised to 1",
     "sampled": "k draws from the softened distribution",
 }
@@ -40,14 +43,16 @@ def study_soft_targets(
     *,
     temperatures: Sequence[float] = TEMPERATURES,
     ks: Sequence[int] = KS,
+    tail_ranks: Sequence[int] = TAIL_RANKS,
     seed: int = 0,
     description: str = "soft targets",
 ) -> list[dict[str, Any]]:
-    """One row for each of `MODES`, k and temperature, with the bytes per frame and the `MEASURES`.
+    """One row for each of `MODES`, k, tail rank and temperature, with the bytes per frame and the `MEASURES`.
 
-    log_probs: ``(N, C)`` float32 at T = 1, normalised; for_tail: ``(M, C)`` likewise of other frames, from which the shape of
-    the tail is gathered, for in a large store one frame's part in it is nothing. k is the number of classes kept, of sampled
-    the number of draws; k above C is left out. The bytes of topk are with tails for all ``temperatures``.
+    log_probs: ``(N, C)`` float32 at T = 1, normalised; for_tail: ``(M, C)`` likewise of other frames, from which the shapes and
+    directions of the tail are gathered, for in a large store one frame's part in them is nothing. k is the number of classes
+    kept, of sampled the number of draws; k above C is left out, and a rank above C - k. The bytes of topk are with tails for
+    all ``temperatures``.
     """
     num_classes = log_probs.shape[1]
     values = [float(value) for value in temperatures]
@@ -58,13 +63,22 @@ def study_soft_targets(
             (soften(part, temperature), dense.decode_dense(dense.encode(part, seed), temperature)) for part in _parts(log_probs)
         )
         rows.append(_row("dense", None, temperature, dense, pairs))
+    mean, directions = principal_components(for_tail, max(tail_ranks, default=0))
     for k in track([k for k in ks if k <= num_classes], f"study of {description}", unit="values of k"):
-        topk = Encoding.choose("topk", num_classes, values, top_k=k)
+        topk = Encoding.choose("topk", num_classes, values, top_k=k, tail_rank=0)
         sums = TailSums(len(topk.temperatures), num_classes)
         topk.encode(for_tail, seed, sums)
         shapes = torch.from_numpy(sums.log_shape())
         uniform = torch.full((num_classes,), -math.log(num_classes))
         records = topk.encode(log_probs, seed)
+        for rank in [rank for rank in tail_ranks if rank <= num_classes - k]:
+            own = Encoding.choose("topk", num_classes, values, top_k=k, tail_rank=rank)
+            basis = TailBasis.fit(for_tail, k, own.temperatures, rank, (mean, directions))
+            encoded = own.encode(log_probs, seed, basis=basis)
+            for temperature in values:
+                at = own.temperatures.index(temperature)
+                stored = _pairs(own, log_probs, encoded, temperature, basis.shapes[at], basis.directions)
+                rows.append(_row("topk_low_rank", k, temperature, own, stored))
         for temperature in values:
             sampled = Encoding.choose("sampled", num_classes, [temperature], num_samples=k)
             drawn = sampled.encode(log_probs, seed)
@@ -117,12 +131,17 @@ def _parts(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _pairs(
-    encoding: Encoding, log_probs: torch.Tensor, records: torch.Tensor, temperature: float, shape: torch.Tensor | None
+    encoding: Encoding,
+    log_probs: torch.Tensor,
+    records: torch.Tensor,
+    temperature: float,
+    shape: torch.Tensor | None,
+    basis: torch.Tensor | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Chunks ``(n, C)`` of the true and the stored distribution; without a shape the tail is dropped."""
     parts = _parts(log_probs)
     for part, stored in zip(parts, records.split([len(part) for part in parts]), strict=True):
-        targets = encoding.decode(stored, temperature, part.new_zeros(part.shape[1]) if shape is None else shape)
+        targets = encoding.decode(stored, temperature, part.new_zeros(part.shape[1]) if shape is None else shape, basis)
         yield soften(part, temperature), (_without_tail(targets) if shape is None else targets).dense()
 
 
@@ -153,4 +172,5 @@ def _row(
         "total_variation": variation,
         "mean_total_variation": None if means is None else float(means.abs().sum() / 2 / num_frames),
     }
-    return {"mode": mode, "k": k, "temperature": temperature, "bytes_per_frame": encoding.bytes_per_frame, **figures}
+    layout = {"k": k, "tail_rank": encoding.tail_rank, "temperature": temperature}
+    return {"mode": mode, **layout, "bytes_per_frame": encoding.bytes_per_frame, **figures}

@@ -10,15 +10,18 @@ import numpy as np
 import torch
 
 from asr_distill.base import UserError, atomic_path, hash_of_file, hash_of_object, write_json
+from asr_distill.distillation.soft_target_basis import SAMPLE_FRAMES, SAMPLE_VALUES, TailBasis
 from asr_distill.distillation.soft_target_modes import Encoding, seed_of
 from asr_distill.distillation.soft_target_shards import (
     KIND,
+    LOW_RANK_SCHEMA,
     META,
     SCHEMA,
     SHARD_KIND,
     TAIL_SHAPE,
     Shard,
     read_meta,
+    save_array,
     shard_path,
 )
 from asr_distill.distillation.soft_target_tail import TailSums
@@ -33,6 +36,9 @@ class SoftTargetWriter:
 
     Where ``path`` holds an unfinished store of the same settings, its shards stay and `done` tells which cuts they hold; the
     others have to be added. Use `SoftTargetStore.create`, whose arguments these are.
+
+    Where the tails have a rank the first cuts wait in memory until they are enough to find the directions from; a writer that
+    is stopped before that begins anew.
     """
 
     def __init__(
@@ -64,15 +70,21 @@ class SoftTargetWriter:
             "seed": seed,
             "shard_frames": self.shard_frames,
         }
+        if encoding.tail_rank:
+            settings["tail_rank"] = encoding.tail_rank
         self.settings_hash = hash_of_object(settings)
         self._shards: list[Shard] = []
-        self._meta = {"kind": KIND, "schema": SCHEMA, "complete": False, **settings, "frames": frames}
+        schema = LOW_RANK_SCHEMA if encoding.tail_rank else SCHEMA
+        self._meta = {"kind": KIND, "schema": schema, "complete": False, **settings, "frames": frames}
+        self._basis: TailBasis | None = None
         self._continue_or_begin(settings)
         self._done = {cut_id for shard in self._shards for cut_id in shard.cut_ids}
         self._cut_ids: list[str] = []
         self._records: list[np.ndarray] = []
         self._offsets = [0]
         self._tail = self._new_sums()
+        self._waiting: list[tuple[str, torch.Tensor]] = []
+        self._sample_frames = max(1, min(SAMPLE_FRAMES, SAMPLE_VALUES // encoding.num_classes))
 
     @property
     def complete(self) -> bool:
@@ -93,27 +105,29 @@ class SoftTargetWriter:
         if cut_id in self._done:
             raise UserError(f"{self.path} has the cut {cut_id!r} already; give each cut an id of its own")
         rows = self._checked(cut_id, log_probs)
-        records = self.encoding.encode(rows, seed_of(self.seed, cut_id), self._tail).numpy()
-        self._records.append(records)
-        self._cut_ids.append(cut_id)
-        self._offsets.append(self._offsets[-1] + len(records))
         self._done.add(cut_id)
-        if self._offsets[-1] >= self.shard_frames:
-            self._write_shard()
+        if self._basis is None and self.encoding.tail_rank:
+            self._waiting.append((cut_id, rows))
+            if sum(len(waiting) for _, waiting in self._waiting) >= self._sample_frames:
+                self._find_basis()
+        else:
+            self._encode(cut_id, rows)
 
     def finish(self) -> None:
         """Writes the last shard and the tail's shape, and declares the store finished. Raises `UserError` if it is empty."""
         if not self.complete:
+            if self._waiting:
+                self._find_basis()
             if self._cut_ids:
                 self._write_shard()
             if not self._shards:
                 raise UserError(f"{self.path}: no cut was added; there are no soft targets to store")
-            tail_hash = self._write_tail_shape()
+            if self._basis is None:
+                self._meta["tail_shape_sha256"] = self._write_tail_shape()
             self._meta.update(
                 complete=True,
                 num_cuts=len(self._done),
                 num_frames=sum(shard.num_frames for shard in self._shards),
-                tail_shape_sha256=tail_hash,
                 shards=[shard.hash for shard in self._shards],
             )
             write_json(self.path / META, self._meta)
@@ -135,10 +149,13 @@ class SoftTargetWriter:
             write_json(self.path / META, self._meta)
             return
         found = read_meta(self.path)
-        for name, value in settings.items():
-            if found.get(name) != value:
+        expected = {**settings, "tail_rank": self.encoding.tail_rank}
+        expected["bytes_per_frame"] = expected.pop("bytes_per_frame")  # last, for it follows from the others
+        for name, value in expected.items():
+            begun = found.get(name, 0 if name == "tail_rank" else None)
+            if begun != value:
                 raise UserError(
-                    f"{self.path} was begun with {name} {found.get(name)!r}, now it is {value!r}: to continue it use the same"
+                    f"{self.path} was begun with {name} {begun!r}, now it is {value!r}: to continue it use the same"
                     " settings, else name another folder or remove this one"
                 )
         found.setdefault("frames", self._meta["frames"])  # begun before stores said so
@@ -148,6 +165,9 @@ class SoftTargetWriter:
                 temporary.unlink()
         count = len(list(self.path.glob("shard-*.json")))
         self._shards = [Shard.load(self.path, index, self.settings_hash) for index in range(count)]
+        if self.encoding.tail_rank and not self.complete and "tail_basis_sha256" in self._meta:
+            sizes = (len(self.encoding.temperatures), self.encoding.num_classes, self.encoding.tail_rank)
+            self._basis = TailBasis.load(self.path, *sizes, self._meta)
 
     def _checked(self, cut_id: str, log_probs: torch.Tensor) -> torch.Tensor:
         rows = log_probs.detach().float().cpu()
@@ -166,9 +186,28 @@ class SoftTargetWriter:
             )
         return rows - sums
 
+    def _encode(self, cut_id: str, rows: torch.Tensor) -> None:
+        records = self.encoding.encode(rows, seed_of(self.seed, cut_id), self._tail, self._basis).numpy()
+        self._records.append(records)
+        self._cut_ids.append(cut_id)
+        self._offsets.append(self._offsets[-1] + len(records))
+        if self._offsets[-1] >= self.shard_frames:
+            self._write_shard()
+
+    def _find_basis(self) -> None:
+        """From the cuts that wait, in whole or as many of their frames as are asked for; then they are encoded."""
+        sample = torch.cat([rows for _, rows in self._waiting])[: self._sample_frames]
+        self._basis = TailBasis.fit(sample, self.encoding.top_k or 0, self.encoding.temperatures, self.encoding.tail_rank)
+        # written before any frame's coefficients are, so that a writer that continues has the directions they refer to
+        self._meta.update(self._basis.save(self.path))
+        write_json(self.path / META, self._meta)
+        waiting, self._waiting = self._waiting, []
+        for cut_id, rows in waiting:
+            self._encode(cut_id, rows)
+
     def _new_sums(self) -> TailSums | None:
-        is_topk = self.encoding.mode == "topk"
-        return TailSums(len(self.encoding.temperatures), self.encoding.num_classes) if is_topk else None
+        needed = self.encoding.mode == "topk" and not self.encoding.tail_rank
+        return TailSums(len(self.encoding.temperatures), self.encoding.num_classes) if needed else None
 
     def _write_shard(self) -> None:
         index = len(self._shards)
@@ -191,7 +230,4 @@ class SoftTargetWriter:
         shape = (len(self.encoding.temperatures), self.encoding.num_classes)
         for shard in self._shards:
             total.merge(TailSums.load(shard_path(self.path, shard.index, _TAIL_SUMS), *shape))
-        with atomic_path(self.path / TAIL_SHAPE) as temporary:
-            with open(temporary, "wb") as stream:
-                np.save(stream, total.log_shape())
-            return hash_of_file(temporary)
+        return save_array(self.path / TAIL_SHAPE, total.log_shape())

@@ -8,7 +8,8 @@ import torch
 
 from asr_distill.distillation.checks import check_options, check_student, checked_labels, described
 from asr_distill.distillation.combine import check_temperature
-from asr_distill.distillation.frame_losses import computing_dtype, frame_losses
+from asr_distill.distillation.frame_losses import Target, computing_dtype, frame_losses
+from asr_distill.distillation.low_rank_tail import LowRankRows, LowRankTail, dense_log_probs
 from asr_distill.distillation.variants import soft_and_hard
 
 _NOTHING_LEFT = 1e-10
@@ -17,7 +18,7 @@ _NOTHING_LEFT = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class SparseTargets:
-    r"""Distributions over C classes for N frames: K classes each by name, the others by their mass and a common shape.
+    r"""Distributions over C classes for N frames: K classes each by name, the others by their mass and how they share it.
 
     .. math::
 
@@ -27,6 +28,10 @@ class SparseTargets:
     ids: ``(N, K)`` int64. log_probs: ``(N, K)`` float, :math:`\ell`, softened to the temperature. tail_log_mass: ``(N,)``
     float, :math:`t`, the log of the softened mass outside the ids; -inf for none. tail_shape: ``(C,)`` float, :math:`\log w`,
     common to all frames; -inf for a class that no tail holds. temperature: the one that all of it is softened to.
+
+    tail_coefficients ``(N, R)`` and tail_basis ``(R, C)``, float, where each frame has a shape of its own, of low rank:
+
+    .. math:: \log w_{ni} = \mathrm{tail\_shape}_i + \sum_r \mathrm{tail\_coefficients}_{nr}\, \mathrm{tail\_basis}_{ri}
 
     An id may occur twice in a row: its probabilities add up, so that a shorter row is filled up with any of its ids at -inf.
     Where the shape has nothing outside the ids (K = C, for example) the tail's mass is left out, and the target sums to less
@@ -38,6 +43,8 @@ class SparseTargets:
     tail_log_mass: torch.Tensor
     tail_shape: torch.Tensor
     temperature: float
+    tail_coefficients: torch.Tensor | None = None
+    tail_basis: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
@@ -49,6 +56,16 @@ class SparseTargets:
                 raise ValueError(f"{name}: expected float {tuple(shape)}, found {described(found)}")
         if self.tail_shape.ndim != 1 or not self.tail_shape.is_floating_point():
             raise ValueError(f"tail_shape: expected float (C,), found {described(self.tail_shape)}")
+        coefficients, basis = self.tail_coefficients, self.tail_basis
+        if coefficients is None or basis is None:
+            if coefficients is not basis:
+                raise ValueError("tail_coefficients and tail_basis: expected both or neither")
+            return
+        if coefficients.ndim != 2 or len(coefficients) != len(self) or not coefficients.is_floating_point():
+            raise ValueError(f"tail_coefficients: expected float ({len(self)}, R), found {described(coefficients)}")
+        if basis.shape != (coefficients.shape[1], self.num_classes) or not basis.is_floating_point():
+            expected = (coefficients.shape[1], self.num_classes)
+            raise ValueError(f"tail_basis: expected float {expected}, found {described(basis)}")
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -66,13 +83,30 @@ class SparseTargets:
             log_probs=self.log_probs.to(device),
             tail_log_mass=self.tail_log_mass.to(device),
             tail_shape=self.tail_shape.to(device),
+            tail_coefficients=None if self.tail_coefficients is None else self.tail_coefficients.to(device),
+            tail_basis=None if self.tail_basis is None else self.tail_basis.to(device),
         )
+
+    @property
+    def low_rank_tail(self) -> LowRankTail | None:
+        """The tail of frames that have a shape of their own."""
+        if self.tail_coefficients is None or self.tail_basis is None:
+            return None
+        return LowRankTail(self.ids, self.tail_log_mass, self.tail_shape, self.tail_coefficients, self.tail_basis)
+
+    def target(self, dtype: torch.dtype) -> Target:
+        """As a target of `frame_losses` in the precision ``dtype``."""
+        tail = self.low_rank_tail
+        return SparseRows(self, dtype) if tail is None else LowRankRows(self.log_probs.to(dtype).exp(), tail)
 
     def dense(self, num_classes: int | None = None) -> torch.Tensor:
         """``(N, C)`` float32 log-probabilities, float64 for float64; -inf for classes without. ValueError for another C."""
         if num_classes not in (None, self.num_classes):
             raise ValueError(f"dense({num_classes}): these targets have {self.num_classes} classes")
         dtype = torch.float64 if self.log_probs.dtype == torch.float64 else torch.float32
+        tail = self.low_rank_tail
+        if tail is not None:
+            return dense_log_probs(self.log_probs, tail, dtype)
         block = SparseRows(self, dtype).block(slice(None), dtype)
         if block.shape is None:
             result = torch.zeros((len(self), self.num_classes), dtype=dtype, device=self.ids.device)
@@ -83,7 +117,7 @@ class SparseTargets:
 
 
 class SparseRows:
-    """`SparseTargets` as a target of `frame_losses`; what concerns the shape is computed once, not once a block."""
+    """`SparseTargets` of a common shape as a target of `frame_losses`; what concerns it is computed once, not once a block."""
 
     def __init__(self, targets: SparseTargets, dtype: torch.dtype) -> None:
         # a shape of nothing but -inf, where no frame has a tail, is no distribution
@@ -165,6 +199,10 @@ def sparse_distillation_loss(
     variant: ``paper``, ``convex`` or ``student_at_one``; the others need a target for every class: `soft_target_loss` with
     ``targets.dense()``. All else is as in `distillation_loss`.
 
+    A shape common to all frames is never spread over (N, C). Where each frame has its own (``tail_coefficients``), its sum over
+    the classes asks for all of them: on the CPU the target is made for a block of frames at a time (`BLOCK_ELEMENTS` scores of
+    the student), on a GPU for all N at once, one array of the size of the logits, at R multiplications an element.
+
     In float32 the loss of a frame is the dense path's to 1e-5 of itself, and its gradient to T times 1e-6 (for a soft weight
     of 1). Raises ValueError as `distillation_loss` does, and for targets of another N, C or temperature.
 
@@ -192,7 +230,7 @@ def sparse_distillation_loss(
     temperature = check_temperature(temperature)
     if abs(temperature - targets.temperature) > 1e-6 * temperature:
         raise ValueError(f"temperature is {temperature:g}, but the targets are softened to {targets.temperature:g}")
-    soft = SparseRows(targets, computing_dtype(student_logits))
+    soft = targets.target(computing_dtype(student_logits))
     student_temperature = 1.0 if variant == "student_at_one" else temperature
     terms = soft_and_hard(soft, labels, student_temperature, soft_weight, hard_weight)
     return frame_losses(student_logits, terms, reduction, mask)

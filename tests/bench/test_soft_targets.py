@@ -11,7 +11,16 @@ from asr_distill.bench import BenchConfig, SoftTargetCase, bench_soft_targets
 
 SETTINGS = ("network={name: senone_dnn, layers: 1, width: 8}", "batch_size=16", "autocast=off", "optimizer=sgd")
 CASE = SoftTargetCase(
-    "tiny", settings=SETTINGS, num_senones=40, members=2, top_k=4, frames=2100, shard_frames=1000, block_steps=2, pairs=2
+    "tiny",
+    settings=SETTINGS,
+    num_senones=40,
+    members=2,
+    top_k=4,
+    tail_rank=3,
+    frames=2100,
+    shard_frames=1000,
+    block_steps=2,
+    pairs=2,
 )
 
 
@@ -24,9 +33,9 @@ def test_each_ratio_is_of_the_speeds_beside_it(tmp_path: Path) -> None:
         assert found["ratio"]["max"] >= found["ours"] / found["reference"] / 1.5
     assert row["read_vs_step"]["goal"] == 10.0
     assert row["frames"] == 2100
-    # 4 ids of one byte, 4 log-probabilities and 4 tails of two, and little for headers and the ids of cuts
-    assert 20 < row["bytes_per_frame"] < 22
-    assert row["bytes_once"] > 4 * 4 * 40
+    # 4 ids of one byte, 4 log-probabilities and 4 tails of two, 3 coefficients, and little for headers and the ids of cuts
+    assert 23 < row["bytes_per_frame"] < 25
+    assert row["bytes_once"] > 4 * (4 + 1 + 3) * 40
 
 
 def test_wrong_cases_are_refused() -> None:

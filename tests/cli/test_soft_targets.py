@@ -99,6 +99,7 @@ def test_the_store_holds_what_the_teacher_says(setting: Setting, capsys) -> None
 
 
 def test_a_stopped_run_continues(setting: Setting, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(writer, "SAMPLE_FRAMES", 60)  # the tail's directions come from the first two cuts
     words = ("--top-k", "4", "--temperatures", "1,2", "--shard-frames", "50", "--json", "--output")
     assert setting.run(*words, str(setting.folder / "whole")) == 0
     add, added = writer.SoftTargetWriter.add, []
@@ -123,6 +124,8 @@ def test_a_stopped_run_continues(setting: Setting, capsys, monkeypatch) -> None:
     assert printed(capsys)["frames_written_now"] == 0
     assert setting.run("--top-k", "3", *words[2:], str(setting.folder / "whole")) == 1
     assert "was begun with top_k 4, now it is 3" in capsys.readouterr().err
+    assert setting.run("--tail-rank", "1", *words, str(setting.folder / "whole")) == 1
+    assert "now it is 1: to continue it use the same" in capsys.readouterr().err
 
 
 def test_estimate_does_no_work(setting: Setting, capsys) -> None:
@@ -130,6 +133,12 @@ def test_estimate_does_no_work(setting: Setting, capsys) -> None:
     sizes = {row["mode"]: row for row in printed(capsys)["modes"]}
     assert sizes["topk"]["bytes_per_frame"] <= 80
     assert sizes["topk"]["bytes"] < 56e9
+    assert sizes["topk"]["tail_rank"] == 20
+    words = ("--estimate", "--num-classes", "14000", "--num-frames", "7", "--tail-rank", "0", "--json")
+    assert main(["soft-targets", *words]) == 0
+    mean = next(row for row in printed(capsys)["modes"] if row["mode"] == "topk")
+    assert mean["bytes_per_frame"] == sizes["topk"]["bytes_per_frame"] - 20
+    assert mean["bytes"] == 7 * mean["bytes_per_frame"] + 4 * 4 * 14000
     assert sizes["dense"]["bytes"] == 19_600_000_000_000
     assert setting.run("--estimate", "--output", str(setting.folder / "none")) == 0
     assert f"124 frames of {Student.load(setting.teacher).num_senones} classes" in capsys.readouterr().out

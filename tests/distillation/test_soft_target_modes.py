@@ -41,7 +41,7 @@ cases = given(
 def test_top_two_of_four_by_hand() -> None:
     # 36, 16, 9, 4 of 65; their roots 6, 4, 3, 2 of 15 are the distribution at T = 2
     log_probs = torch.tensor([[9.0, 36.0, 4.0, 16.0]]).div(65).log()
-    encoding = Encoding.choose("topk", 4, [2.0], top_k=2)
+    encoding = Encoding.choose("topk", 4, [2.0], top_k=2, tail_rank=0)
     assert encoding.temperatures == (1.0, 2.0)
     records = encoding.encode(log_probs, 0)
     assert records.shape == (1, 2 * 2 + 2 * 2 + 2 * 1)
@@ -73,7 +73,7 @@ def test_topk_keeps_the_tails_mass_at_every_declared_temperature(
 ) -> None:
     log_probs = posteriors(frames, classes, sharpness, seed)
     k = max(1, classes // 3)
-    encoding = Encoding.choose("topk", classes, top_k=k)
+    encoding = Encoding.choose("topk", classes, top_k=k, tail_rank=0)
     records = encoding.encode(log_probs, seed)
     stored = encoding.decode(records, temperature, shape_of(encoding, log_probs)[encoding.temperatures.index(temperature)])
     true = softened(log_probs, temperature)
@@ -125,7 +125,7 @@ def test_sampled_is_unbiased_at_its_temperature() -> None:
 def test_impossible_classes_stay_impossible() -> None:
     log_probs = torch.tensor([[0.5, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]).log()
     uniform = torch.zeros(5).log_softmax(0)
-    for encoding in (Encoding.choose("topk", 5, top_k=3), Encoding.choose("sampled", 5, [5.0], num_samples=8)):
+    for encoding in (Encoding.choose("topk", 5, top_k=3, tail_rank=0), Encoding.choose("sampled", 5, [5.0], num_samples=8)):
         stored = encoding.decode(encoding.encode(log_probs, 0), 5.0, uniform).dense().exp()
         assert torch.allclose(stored, log_probs.exp(), atol=1e-6)
     dense = Encoding.choose("dense", 5)
@@ -146,7 +146,7 @@ def test_ids_take_the_smallest_integer_that_holds_them(classes: int, size: int) 
     log_probs[0, classes - 1] = log_probs[1, classes // 2 + 1] = 0.0
     log_probs = torch.log_softmax(log_probs, 1)
     for encoding in (
-        Encoding.choose("topk", classes, [1.0], top_k=1),
+        Encoding.choose("topk", classes, [1.0], top_k=1, tail_rank=0),
         Encoding.choose("sampled", classes, [1.0], num_samples=1),
     ):
         records = encoding.encode(log_probs, 0)
@@ -157,7 +157,7 @@ def test_ids_take_the_smallest_integer_that_holds_them(classes: int, size: int) 
 
 def test_the_papers_scale_fits() -> None:
     rows = {row["mode"]: row for row in estimate([Encoding.choose(m, 14_000, t) for m, t in MODES], 700_000_000)}
-    assert rows["topk"]["bytes_per_frame"] == 16 * (2 + 2) + 4 * 2 == 72
+    assert rows["topk"]["bytes_per_frame"] == 12 * (2 + 2) + 4 * 2 + 20 == 76
     assert rows["topk"]["bytes"] < 56e9
     assert rows["sampled"]["bytes_per_frame"] == 80
     assert rows["dense"]["bytes"] == 2 * 14_000 * 700_000_000
@@ -184,6 +184,7 @@ def test_log_complement(value: float) -> None:
         (("best", 5), "mode 'best', expected one of dense, topk, sampled"),
         (("topk", 5, [0.0]), "temperatures 0, 1, expected finite numbers above 0"),
         (("topk", 5, [1.0], 0), "top_k is 0, expected 1 to 5"),
+        (("topk", 5, [1.0], 2, 40, -1), "tail_rank is -1, expected 0 to 3"),
         (("sampled", 5, [1.0, 2.0]), "one temperature, found 1, 2"),
         (("sampled", 5, [1.0], 3, 0), "num_samples is 0"),
         (("dense", 0), "0 classes"),

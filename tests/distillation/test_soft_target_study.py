@@ -11,7 +11,9 @@ from asr_distill.distillation.soft_target_study import residual_mass, simulated_
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
     posteriors = simulated_posteriors(600, 40, outside=4, residual=0.05, rank=8, seed=1)
-    return study_soft_targets(posteriors[:200], posteriors[200:], temperatures=(1, 2, 5), ks=(1, 4, 16, 40, 64))
+    return study_soft_targets(
+        posteriors[:200], posteriors[200:], temperatures=(1, 2, 5), ks=(1, 4, 16, 40, 64), tail_ranks=(4, 8)
+    )
 
 
 def figure(rows: list[dict], mode: str, temperature: float, name: str) -> list:
@@ -19,7 +21,12 @@ def figure(rows: list[dict], mode: str, temperature: float, name: str) -> list:
 
 
 def test_one_row_for_each_mode_k_and_temperature(rows) -> None:
-    assert len(rows) == 3 + 5 * 4 * 3  # dense without k; k = 64 is left out of 40 classes
+    assert (
+        len(rows) == 3 + 5 * 4 * 3 + 2 * 3 * 3
+    )  # dense without k; k = 64 is left out of 40 classes, and there is no tail at 40
+    assert {row["tail_rank"] for row in rows if row["mode"] == "topk_low_rank"} == {4, 8}
+    sizes = {row["tail_rank"]: row["bytes_per_frame"] for row in rows if row["k"] == 4 and row["mode"].startswith("topk")}
+    assert sizes == {0: 4 * 3 + 3 * 2, 4: 22, 8: 26}
     assert {row["k"] for row in rows} == {None, 1, 4, 16, 40}
 
 
@@ -50,6 +57,16 @@ def test_a_tail_is_better_than_none_and_its_own_shape_than_others(rows) -> None:
         assert ours < figure(rows, "topk_shape_at_1", 5, name)[1]
         assert ours < figure(rows, "topk_uniform_tail", 5, name)[1]
     assert figure(rows, "topk", 5, "total_variation")[1] < figure(rows, "topk_no_tail", 5, "total_variation")[1]
+
+
+def test_a_tail_of_its_own_is_better_than_the_mean_and_more_so_with_more_rank(rows) -> None:
+    for temperature in (1, 2, 5):
+        for name in ("kl_dense_to_stored", "total_variation"):
+            mean = figure(rows, "topk", temperature, name)[:3]
+            low_rank = figure(rows, "topk_low_rank", temperature, name)
+            for k in range(3):
+                four, eight = low_rank[2 * k : 2 * k + 2]
+                assert eight < 0.7 * four < 0.7 * mean[k]
 
 
 def test_draws_are_wrong_by_frame_and_right_in_the_mean(rows) -> None:
