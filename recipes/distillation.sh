@@ -97,7 +97,6 @@ train_ensemble() {
 decode_ensemble() {
   measure_seeds baseline "$(ensemble_seeds)"
   measure_seeds ensemble 0
-  [ "$ablations" = no ] || measure_seeds geometric 0
   local size
   for size in $ensemble_sizes_wer; do measure_size "$size"; done
 }
@@ -207,6 +206,7 @@ compare_stores() {
 
 decode_ablations() {
   local folder name
+  measure_seeds geometric 0
   for folder in "$exp"/models/ab_*; do
     name=$(basename "$folder")
     case $name in
@@ -219,15 +219,17 @@ decode_ablations() {
 # Lattice-free MMI from a baseline and from a student, and for each the same steps of plain cross-entropy; all decoded at scales of
 # their own.
 train_sequence() {
-  local system of
+  local system of options
   for system in baseline distilled; do
     [ -d "$exp/models/$system/seed0" ] || continue
-    of=$config; [ "$system" = baseline ] || of=$student_config
+    # the options that the network was trained with, for they may say its size; those of the sequence stage win
+    of=$config options="$train_options $sequence_options"
+    [ "$system" = baseline ] || { of=$student_config options="$student_options $sequence_options"; }
     # shellcheck disable=SC2086
     train_seeds "$of" "mmi_$system" 0 --objective lfmmi --alignments "$exp/align/alignments_train.jsonl.gz" \
-      --initial-model "$exp/models/$system/seed0" $sequence_options
+      --initial-model "$exp/models/$system/seed0" $options
     # shellcheck disable=SC2086
-    train_seeds "$of" "ce_$system" 0 --initial-model "$exp/models/$system/seed0" $sequence_options
+    train_seeds "$of" "ce_$system" 0 --initial-model "$exp/models/$system/seed0" $options
     measure_seeds "mmi_$system" 0
     measure_seeds "ce_$system" 0
   done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -19,8 +20,9 @@ say() { :; }
 source recipes/stages.sh
 source recipes/distillation.sh
 eval "$(sed -n '/^exp=""/,/^conf=/p' recipes/speech.sh)"
-eval "$(sed -n '/^seq_of()/,/^}/p' recipes/speech.sh)"
-exp=$1 sweep=no language_models=bigram
+for name in seq_of decode_system; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
+keep_scale() { :; }
+exp=$1 sweep=no language_models=bigram engines=k2
 shift
 """
 
@@ -57,28 +59,70 @@ def test_controls_of_ablations_differ_in_their_targets_only(tmp_path: Path) -> N
 def test_sequence_training_has_the_same_steps_of_cross_entropy_beside_it(tmp_path: Path) -> None:
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
-    found = trained(tmp_path, "measure_seeds() { :; }; train_sequence")
+    options = "train_options='--set network.width=9' student_options='--set network.layers=2'"
+    found = trained(tmp_path, f"measure_seeds() {{ :; }}; {options}; train_sequence")
     assert set(found) == {"mmi_baseline", "ce_baseline", "mmi_distilled", "ce_distilled"}
     for system in ("baseline", "distilled"):
         mmi, plain = found[f"mmi_{system}"], found[f"ce_{system}"]
         assert (option(mmi, "--objective"), option(plain, "--objective")) == (["lfmmi"], [])
         for same in ("--set", "--config", "--initial-model"):
             assert option(mmi, same) == option(plain, same) != []
+        # a network is of the size of the one that it starts from; of what is said twice the last counts
+        size = {"baseline": "network.width=9", "distilled": "network.layers=2"}[system]
+        assert option(mmi, "--set")[:2] == [size, "epochs=1"]
+
+
+def written(exp: Path, asked: list[list[str]]) -> set[str]:
+    """Files and folders that these commands write, relative to the run; `FILE#STORE` for what is measured on a frame store."""
+    found = set()
+    for words in asked:
+        if words[0] == "score":
+            continue  # it adds to a folder that is there
+        output = option(words, "--output")[0].removeprefix(f"{exp}/")
+        if words[0] in ("train", "distill"):
+            first, _, last = option(words, "--seeds")[0].partition("-")
+            found |= {f"{output}/seed{seed}" for seed in range(int(first), int(last or first) + 1)}
+        elif words[0] == "accuracy":
+            stores = itertools.takewhile(lambda word: not word.startswith("--"), words[words.index("--frames") + 1 :])
+            found |= {f"{output}#{Path(store).name}" for store in stores}
+        else:
+            found.add(output)
+    return found
 
 
 @pytest.mark.parametrize("recipe", ["an4", "speechocean762"])
-def test_every_network_of_these_stages_has_a_row(tmp_path: Path, recipe: str) -> None:
+def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_path: Path, recipe: str) -> None:
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
-    names = {system.name for system in load_report_config(ROOT / f"recipes/{recipe}/conf/recipe.report.yaml").systems}
-    stages = "measure_seeds() { :; }; train_ablations; train_small_data; train_students; train_sequence"
-    assert set(trained(tmp_path, stages)) <= names
+    settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no ensemble_sizes_wer='2 3 5'"
+    work = "train_ensemble; decode_ensemble; train_students; decode_students; train_small_data; decode_small_data"
+    asked = commands(tmp_path, f"{settings}; {work}; train_ablations; compare_stores; train_sequence")
+    for output in [Path(option(words, "--output")[0]) for words in asked if words[0] in ("train", "distill")]:
+        if output.name.startswith("ab_"):
+            (output / "seed0").mkdir(parents=True)
+    files = written(tmp_path, [*asked, *commands(tmp_path, f"{settings}; decode_ablations")])
+
+    elsewhere = re.compile(r"(mono|tri|paper|paper_kaldi|baseline_kaldi|baseline_wide)(_uniform)?")
+    config = load_report_config(ROOT / f"recipes/{recipe}/conf/recipe.report.yaml")
+    rows = [row for row in config.systems if not elsewhere.fullmatch(row.name)]
+    read = set()
+    for row in rows:
+        scores = [row.decode, row.per, row.dev, row.dev_wer, row.train, row.cross_entropy]
+        places = [place for place in (*scores, row.model, row.models, row.temperature) if isinstance(place, str)]
+        for place, seed in itertools.product(places, row.seeds):
+            file, _, keys = place.replace("{seed}", str(seed)).partition("#")
+            store = f"#{keys.split('.')[0]}" if file.startswith("accuracy/") else ""
+            read.add(re.sub(r"/(decode|completed|ensemble)\.json$", "", file) + store)
+    assert read - files == set()
+    networks = {Path(file).parts[1] for file in files if file.startswith("models/")}
+    assert networks == {Path(row.decode).parts[1].removesuffix(f"_{row.lm}") for row in rows}
 
 
 def test_controls_are_searched_at_the_scales_of_the_control(tmp_path: Path) -> None:
     for name in ("ab_half", "ab_half_hard"):
         (tmp_path / "models" / name / "seed0").mkdir(parents=True)
-    searched = [c for c in commands(tmp_path, "decode_ablations") if c[0] == "decode"]
+    asked = commands(tmp_path, "decode_ablations")
+    searched = [c for c in asked if c[0] == "decode" and option(c, "--system")[0].startswith("ab_")]
     scales = {(option(c, "--system")[0], Path(option(c, "--scales-from")[0]).parts[-4]) for c in searched}
     assert scales == {
         *(("ab_half", f"distilled_{name}") for name in ("bigram", "phones")),
@@ -96,3 +140,10 @@ def test_smaller_ensembles_are_searched_at_the_scales_of_the_whole(tmp_path: Pat
     assert {option(c, "--system")[0] for c in searched} == set(combined)
     assert {Path(option(c, "--scales-from")[0]).parts[-4] for c in searched} == {"ensemble_bigram", "ensemble_phones"}
     assert [c for c in commands(tmp_path, "measure_seeds() { :; }; decode_ensemble") if c[0] != "accuracy"] == []
+
+
+def test_the_geometric_mean_is_searched_with_the_ablations(tmp_path: Path) -> None:
+    """Stage 17 may be done when they are first asked for."""
+    (tmp_path / "models/ab_half/seed0").mkdir(parents=True)
+    searched = {option(c, "--system")[0] for c in commands(tmp_path, "decode_ablations") if c[0] == "decode"}
+    assert searched == {"geometric", "ab_half"}
