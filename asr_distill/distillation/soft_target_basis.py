@@ -68,12 +68,12 @@ class TailBasis:
         mean, directions = components or principal_components(log_probs, rank)
         directions = directions[:rank]
         unscaled = cls(mean, directions / _STEPS, mean[None])
-        solved = torch.cat([unscaled._solve(chunk, chunk.topk(top_k, dim=1).indices) for chunk in _chunks(log_probs)])
+        solved = torch.cat([unscaled._solve(part, part.topk(top_k, dim=1).indices) for part in _chunks(log_probs, rank)])
         bounds = solved.abs().quantile(_WITHIN, dim=0)
         scaled = cls(mean, directions * (bounds / _STEPS**2)[:, None], mean[None])
         shapes = torch.stack([mean / temperature for temperature in temperatures])
         true, stored = torch.zeros_like(shapes, dtype=torch.float64), torch.zeros_like(shapes, dtype=torch.float64)
-        for chunk in _chunks(log_probs):
+        for chunk in _chunks(log_probs, rank):
             ids = chunk.topk(top_k, dim=1).indices
             coefficients = scaled.coefficients(chunk, ids).float()
             for index, temperature in enumerate(temperatures):
@@ -155,5 +155,6 @@ def principal_components(log_probs: torch.Tensor, rank: int, seed: int = 0) -> t
     return mean, directions
 
 
-def _chunks(log_probs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return log_probs.split(max(1, _CHUNK_VALUES // log_probs.shape[1]))
+def _chunks(log_probs: torch.Tensor, rank: int) -> tuple[torch.Tensor, ...]:
+    """Frames whose posteriors, and whose normal equations where few classes have a high rank, fit into `_CHUNK_VALUES`."""
+    return log_probs.split(max(1, _CHUNK_VALUES // max(log_probs.shape[1], rank**2)))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from asr_distill.base import UserError
 from asr_distill.distillation import SoftTargetStore
+from asr_distill.distillation import soft_target_basis as basis_module
 from asr_distill.distillation import soft_target_writer as writer_module
 from asr_distill.distillation.soft_target_basis import TailBasis, principal_components
 from asr_distill.distillation.soft_target_modes import TEMPERATURES, Encoding
@@ -92,6 +93,17 @@ def test_the_components_are_those_of_a_singular_value_decomposition() -> None:
     assert torch.allclose(found @ found.T, torch.eye(6), atol=1e-4)
     few = principal_components(log_probs[:2], 6)[1]
     assert (few.abs().amax(1) > 1e-4).tolist() == [True] + [False] * 5  # two frames differ in one direction
+
+
+def test_the_normal_equations_of_a_chunk_fit_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_probs = posteriors(200, rank=20)
+    whole = TailBasis.fit(log_probs, 3, TEMPERATURES, 20)
+    solve, sizes = TailBasis._solve, []
+    monkeypatch.setattr(basis_module, "_CHUNK_VALUES", 12_000)  # 400 frames of 30 classes, but 30 systems of 20 equations
+    monkeypatch.setattr(TailBasis, "_solve", lambda self, rows, ids: sizes.append(len(rows)) or solve(self, rows, ids))
+    parts = TailBasis.fit(log_probs, 3, TEMPERATURES, 20)
+    assert max(sizes) == 30
+    torch.testing.assert_close(parts.directions, whole.directions, rtol=1e-4, atol=1e-6)
 
 
 def test_the_mean_mass_of_each_class_is_kept() -> None:
