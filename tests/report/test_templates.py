@@ -95,6 +95,8 @@ def test_what_a_recipe_reports_names_its_own_systems(path: Path) -> None:
     names = {system.name for system in config.systems}
     named = {name for table in config.tables.values() for name in table.rows}
     named |= {name for pair in config.comparisons for name in (pair.a, pair.b)}
+    for regained in [table.regained for table in config.tables.values() if table.regained]:
+        named |= {regained.full, *regained.pairs, *regained.pairs.values()}
     named |= {figure.split(".")[0] for figure in config.headline.values() if isinstance(figure, str) and "#" not in figure}
     if config.gain:
         named |= {config.gain.baseline, config.gain.ensemble, config.gain.distilled}
