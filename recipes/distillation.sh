@@ -84,7 +84,10 @@ search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each 
 }
 
 train_ensemble() {
-  local members=() seed
+  local members=() seed size
+  for size in $ensemble_sizes_wer; do
+    [ "$size" -le "$ensemble_size" ] || die "ensemble_sizes_wer: $size is more than the $ensemble_size networks of the ensemble"
+  done
   for seed in $(ensemble_seeds); do members+=("$exp/models/baseline/seed$seed"); done
   # shellcheck disable=SC2086
   train_seeds "$config" baseline "0-$((ensemble_size - 1))" $train_options
@@ -103,7 +106,6 @@ decode_ensemble() {
 
 measure_size() {  # measure_size N: the first N baselines on test, at the scales that all of them chose on dev
   local name=ensemble_$1
-  [ "$1" -le "$ensemble_size" ] || die "ensemble_sizes_wer: $1 is more than the $ensemble_size networks of the ensemble"
   combine_members "$name" arithmetic "$1"
   newer "$exp/accuracy/$name/seed0.json" "$exp/models/$name/seed0" ||
     distill accuracy --model "$exp/models/$name/seed0" --frames "$exp"/senones/frames/{dev,test} --autocast auto \

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asr_distill.data import FrameStore
+    from asr_distill.data.frame_store import StoredCut
     from asr_distill.distillation.soft_target_modes import Encoding
 
 EXAMPLE = (
@@ -136,7 +137,7 @@ def _write(args: argparse.Namespace) -> int:
     )
     start, written = time.perf_counter(), 0
     with writer:
-        waiting = [cut for cut in frames if not writer.done(cut.id)]
+        waiting = [cut for cut in _in_order(frames, args.mode) if not writer.done(cut.id)]
         for cut in track(waiting, f"soft targets {args.output}", len(waiting), "cuts"):
             writer.add(cut.id, _posteriors(teacher, frames, cut.id))
             written += cut.end - cut.start
@@ -162,6 +163,13 @@ def _write(args: argparse.Namespace) -> int:
     )
     emit(args, result, text)
     return 0
+
+
+def _in_order(frames: FrameStore, mode: str) -> list[StoredCut]:
+    """The cuts; for ``topk`` shuffled by their ids, for the shape of the tail is found from the first of them."""
+    from asr_distill.base import hash_of_object
+
+    return sorted(frames, key=lambda cut: hash_of_object(cut.id)) if mode == "topk" else list(frames)
 
 
 def _study(args: argparse.Namespace) -> int:

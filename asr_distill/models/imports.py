@@ -16,7 +16,7 @@ _imported: list[str] = []
 def import_networks(sources: Iterable[str]) -> None:
     """Imports Python files (``FILE.py``) and modules (``package.module``), each once; they call `register_network`.
 
-    Raises `UserError` where one is not there, or what it registers is refused.
+    Raises `UserError` where one is not there or is not Python, or what it registers is refused.
     """
     for source in sources:
         name = str(Path(source).resolve()) if source.endswith(".py") else source
@@ -33,7 +33,7 @@ def import_networks(sources: Iterable[str]) -> None:
             raise UserError(
                 f"--import {source}: there is no such module on the path of Python; give a FILE.py, or set PYTHONPATH"
             ) from None
-        except ValueError as error:
+        except (ValueError, SyntaxError) as error:
             raise UserError(f"--import {source}: {error}") from None
         _imported.append(name)
 

@@ -60,8 +60,8 @@ def mean_figure(run: Path, figure: Any, seeds: Sequence[int]) -> Any:
 def read_lists(run: Path, lists: Mapping[str, ListConfig], allow_missing: bool) -> dict[str, Any]:
     """The tables of report.yaml that stand in JSON files of the run: ``{name: {title, columns, digits, rows}}``.
 
-    Raises `UserError` where a file or its key (unless they may be missing: then the log names them) or a column is absent, or
-    there is no list of objects.
+    Raises `UserError` where a file, its key or a column is absent or there is no list of objects, unless they may be missing:
+    then the log names them.
     """
     found = {}
     for name, wanted in lists.items():
@@ -69,13 +69,13 @@ def read_lists(run: Path, lists: Mapping[str, ListConfig], allow_missing: bool) 
             continue
         try:
             rows = read_figure(run, wanted.rows)
+            if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+                raise UserError(f"list {name!r}: {wanted.rows} is no list of objects")
+            cells = [[rounded(follow(row, column.split("."), wanted.rows)) for column in wanted.columns] for row in rows]
         except UserError as error:
             if not allow_missing:
                 raise
             _log.warning("list %s: left out, %s", name, error)
             continue
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-            raise UserError(f"list {name!r}: {wanted.rows} is no list of objects")
-        cells = [[rounded(follow(row, column.split("."), wanted.rows)) for column in wanted.columns] for row in rows]
         found[name] = {"title": wanted.title or name, "columns": list(wanted.columns), "digits": wanted.digits, "rows": cells}
     return found

@@ -82,8 +82,8 @@ class StoredTeacher:
     """Soft targets read from a store, by the cut and the frame that each example comes from.
 
     targets: an open store. frames: the frame store that the batches come from; every one of its cuts must have targets.
-    Raises `UserError` where a cut has none or has another number of frames, the targets were made of other frames (features,
-    normalisation or cuts; a store of targets that does not say is taken as it is), or it cannot be read at the temperature.
+    Raises `UserError` where a cut has none or has another number of frames, the targets were made of other features or
+    with another normalisation (a store that does not say is taken as it is), or it cannot be read at the temperature.
     """
 
     def __init__(
@@ -113,17 +113,24 @@ class StoredTeacher:
 
 
 def _check_same_frames(targets: SoftTargetStore, frames: FrameStore) -> None:
+    """Features and normalisation alike; that the cuts are among those of the targets is checked where their rows are found."""
     made_of, given = targets.frames, frames.identity
-    if made_of is None or made_of.get("hash") == given["hash"]:
+    if made_of is None:
         return
-    ours, theirs = _leaves(made_of), _leaves(given)
-    differing = [name for name in {**ours, **theirs} if name != "hash" and ours.get(name) != theirs.get(name)]
+    ours, theirs = ({name: leaf for name, leaf in _leaves(of).items() if _of_inputs(name)} for of in (made_of, given))
+    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if not differing:
+        return
     listed = "; ".join(f"{name}: {ours.get(name)} and {theirs.get(name)}" for name in differing)
     raise UserError(
         f"the soft targets {targets.path} were made of other frames than those of {frames.path}: {made_of.get('hash')} and"
         f" {given['hash']} ({listed}). Next: train on the store that the teacher saw, or `asr-distill soft-targets --frames"
         f" {frames.path}`"
     )
+
+
+def _of_inputs(name: str) -> bool:
+    return name.split(".")[0] in ("features", "normalisation")
 
 
 def _leaves(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:

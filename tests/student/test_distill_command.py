@@ -141,7 +141,7 @@ def test_targets_of_other_frames_are_refused(corpus: Any, targets: Path, tmp_pat
     unlabelled = FrameStore.create(tmp_path / "unlabelled", corpus.cuts, "speaker", labels_field="none")
     StoredTeacher(store, unlabelled, 2.0)  # labels are no part of what the teacher saw
     fewer = FrameStore.create(tmp_path / "fewer", list(corpus.cuts)[:3], "speaker", **sizes)
-    with pytest.raises(UserError, match=r"cuts.number: 4 and 3") as refused:
+    with pytest.raises(UserError, match=r"normalisation.hash: ") as refused:  # speakers' means over fewer cuts are others
         StoredTeacher(store, fewer, 2.0)
     assert frames.identity["hash"] in str(refused.value)
     assert fewer.identity["hash"] in str(refused.value)
