@@ -83,10 +83,10 @@ def test_results_keep_the_contract_and_follow_from_the_predictions(finished: Pat
     rows = [json.loads(line) for line in (finished / "run" / "per_utterance.jsonl").read_text().splitlines()]
     for name, key in (("generalist", "generalist_accuracy"), ("specialists", "specialists_accuracy")):
         own = [row for row in rows if row["system"] == name]
-        assert len({row["id"] for row in own}) == 48
-        assert {row["speaker"] for row in own} == {"drawer17", "drawer18", "drawer19", "drawer20"}
-        right = sum(row["reference"] == row["hypothesis"] for row in own)
-        assert results["headline"][key] == pytest.approx(100 * right / 48)
+        assert len({row["id"] for row in own}) == len(own)
+        assert {row["speaker"] for row in own} <= {"drawer17", "drawer18", "drawer19", "drawer20"}
+        assert all(row["reference"] != row["hypothesis"] for row in own)
+        assert results["headline"][key] == pytest.approx(100 * (48 - len(own)) / 48)
     assert results["headline"]["generalist_accuracy"] > 30  # chance is 8: it learns, so the rest is more than noise
     gained = sum(row["delta in right ones"] for row in results["tables"]["table4"])
     difference = results["headline"]["specialists_accuracy"] - results["headline"]["generalist_accuracy"]
