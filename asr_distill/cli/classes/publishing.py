@@ -200,7 +200,7 @@ def _page(results: dict[str, Any], pictures: bool) -> list[Section]:
 
 
 def _rows(figures: Figures, data: LargeLabelData) -> Iterator[dict[str, Any]]:
-    """One line for each wrongly classified test image and system: the true class and the predicted one; the others are right."""
+    """One line for each wrongly classified test image and system: the true class, the predicted one; others are right."""
     part = figures.parts["test"]
     drawers = data.drawers("test")
     each = len(part) // part.num_classes
