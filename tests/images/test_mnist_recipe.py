@@ -89,7 +89,7 @@ def test_the_figures_can_be_recomputed_from_the_lines(run: tuple[Path, list[str]
     assert lines == wrong  # of the 100 test images those that are wrong
     assert {row["id"] for row in rows} <= {f"{number:05d}" for number in range(100)}
     for name, systems in (("teacher_errors", "teacher"), ("small_distilled_errors", "small_distilled")):
-        seeds = [seed for system, seed in lines if system == systems]
+        (seeds,) = (entry["seeds"] for entry in results["systems"] if entry["name"] == systems)
         assert results["headline"][name] == pytest.approx(sum(wrong[systems, seed] for seed in seeds) / len(seeds))
     assert results["headline"]["only78_bias_error_percent_paper_protocol"] == wrong["only78_bias_paper_protocol", 0]
     assert results["headline"]["omit3_bias_errors_paper_protocol"] <= results["headline"]["omit3_bias_errors"]
