@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from asr_distill.distillation.soft_target_modes import TAIL_RANK, TOP_K
+
 PAPER_SETTINGS = (
     "network={name: senone_dnn, layers: 8, width: 2560, dropout: 0.1}",
     "learning_rate=3.0e-4",
@@ -111,8 +113,8 @@ class SoftTargetCase:
     settings: tuple[str, ...] = ()
     num_senones: int = 2000
     members: int = 10
-    top_k: int = 12
-    tail_rank: int = 20
+    top_k: int = TOP_K
+    tail_rank: int = TAIL_RANK
     temperature: float = 2.0
     frames: int = 100_000
     shard_frames: int = 20_000

@@ -278,7 +278,9 @@ def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
     temperatures = _temperatures(args)
     return [
         Encoding.choose(
-            *(mode, num_classes, temperatures[:1] if mode == "sampled" else temperatures),
+            mode,
+            num_classes,
+            temperatures[:1] if mode == "sampled" else temperatures,
             top_k=args.top_k,
             num_samples=args.num_samples,
             tail_rank=args.tail_rank,

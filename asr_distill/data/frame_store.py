@@ -93,16 +93,12 @@ class FrameStore:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What decides the inputs that the store gives, as plain values: features, normalisation, ids and lengths of its cuts.
+        """What decides the inputs that the store gives for a cut, as plain values: features and normalisation.
 
-        Labels are no part of it: two stores that differ in nothing else have one identity. ``hash``: SHA-256 over the rest.
+        Labels and the choice of cuts are no part of it, but that statistics of the normalisation are taken over the cuts.
+        ``hash``: SHA-256 over the rest.
         """
-        spans = list(zip(self.cut_ids, np.diff(self.offsets).tolist(), strict=True))
-        parts = {
-            "features": self.feature_config.to_dict(),
-            "normalisation": self.meta["normalisation"],
-            "cuts": {"number": self.num_cuts, "frames": self.num_frames, "hash": hash_of_object(spans)},
-        }
+        parts = {"features": self.feature_config.to_dict(), "normalisation": self.meta["normalisation"]}
         return {**parts, "hash": hash_of_object(parts)}
 
     @property

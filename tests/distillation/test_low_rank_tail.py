@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from large_outputs import LargeOutputs
 
 from asr_distill.distillation import SparseTargets, soft_target_loss, soften, sparse_distillation_loss
 
@@ -120,21 +120,6 @@ def test_ids_that_repeat_add_up() -> None:
     logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(0))
     losses = [sparse_distillation_loss(logits, targets, **OPTIONS) for targets in (one, repeated)]
     torch.testing.assert_close(losses[0], losses[1])
-
-
-class LargeOutputs(TorchDispatchMode):
-    """Notes each operation whose result has ``size`` elements or more."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self.operations: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and result.numel() >= self.size:
-            self.operations.append(str(func))
-        return result
 
 
 def test_on_the_cpu_no_array_of_the_targets_size_is_made() -> None:

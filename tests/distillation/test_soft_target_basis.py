@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_folders import add_missing, contents
 
 from asr_distill.base import UserError
 from asr_distill.distillation import SoftTargetStore
@@ -49,15 +50,8 @@ def cut(cut_id: str) -> torch.Tensor:
 
 
 def write(path: Path, rank: int = RANK, **changes: Any) -> Path:
-    with create(path, rank, **changes) as writer:
-        for cut_id in LENGTHS:
-            if not writer.done(cut_id):
-                writer.add(cut_id, cut(cut_id))
+    add_missing(create(path, rank, **changes), LENGTHS, cut)
     return path
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
 def divergence(true: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:

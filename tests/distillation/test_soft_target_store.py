@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from store_folders import add_missing, contents
 
 from asr_distill.base import UserError
 from asr_distill.distillation import SoftTargetStore
@@ -38,15 +39,8 @@ def create(path: Path, mode: str, **changes: Any):
 
 
 def write(path: Path, mode: str = "topk", **changes: Any) -> Path:
-    with create(path, mode, **changes) as writer:
-        for cut_id in LENGTHS:
-            if not writer.done(cut_id):
-                writer.add(cut_id, posteriors(cut_id))
+    add_missing(create(path, mode, **changes), LENGTHS, posteriors)
     return path
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
 def test_dense_comes_back_normalised_at_any_temperature(tmp_path: Path) -> None:

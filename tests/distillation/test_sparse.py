@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from large_outputs import LargeOutputs
 
 from asr_distill.distillation import SparseTargets, soft_target_loss, soften, sparse_distillation_loss
 
@@ -139,21 +139,6 @@ def test_a_tail_without_classes_is_left_out() -> None:
         torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.4]]).log(), torch.tensor([0.1]).log(), torch.zeros(2), 1.0
     )
     torch.testing.assert_close(targets.dense().exp(), torch.tensor([[0.5, 0.4]]))
-
-
-class LargeOutputs(TorchDispatchMode):
-    """Notes each operation whose result has ``size`` elements or more."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self.operations: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor) and result.numel() >= self.size:
-            self.operations.append(str(func))
-        return result
 
 
 def test_no_array_of_the_targets_size_is_made() -> None:
