@@ -13,12 +13,13 @@ from asr_distill.report.merge import merge_published
 from asr_distill.report.page import results_page, systems_table
 from asr_distill.report.per_utterance import read_per_utterance, write_per_utterance
 from asr_distill.report.publish import publish
-from asr_distill.report.recompute import recompute
+from asr_distill.report.recompute import WRONG_IMAGES_ONLY, recompute
 from asr_distill.report.results import HEADLINE_NAMES, check_results, empty_results, empty_system
 from asr_distill.report.templates import load_report_config
 
 __all__ = [
     "HEADLINE_NAMES",
+    "WRONG_IMAGES_ONLY",
     "Report",
     "ReportConfig",
     "SystemConfig",

@@ -1,4 +1,4 @@
-"""Published figures against the utterances they were published with."""
+"""Published figures against the utterances, or the wrongly classified images, they were published with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import UserError, read_json, read_jsonl
 from asr_distill.report.figures import system_figures
 from asr_distill.report.per_utterance import read_per_utterance
+
+# What a results.json says under ``per_utterance`` whose lines are images, to keep them few.
+WRONG_IMAGES_ONLY = "the wrongly classified test images of each system and seed; those without a line are right"
 
 _TOLERANCE = 1e-4  # percentage points, words
 _POINTS = (
@@ -29,11 +32,15 @@ _POINTS = (
 def recompute(per_utterance: str | Path, results: str | Path) -> list[dict[str, Any]]:
     """Rows ``{"system", "figure", "published", "recomputed", "same"}`` for every system and seed, and every comparison.
 
+    Of images (`WRONG_IMAGES_ONLY`) accuracy and errors on test, of all seeds and of each.
     Raises `UserError` where systems or seeds of the two files differ, or a file is not of its contract.
     """
-    published, systems = read_json(results), read_per_utterance(per_utterance)
+    published = read_json(results)
     if not isinstance(published, dict) or not isinstance(published.get("systems"), list):
         raise UserError(f"{results}: expected an object with 'systems'")
+    if published.get("per_utterance") == WRONG_IMAGES_ONLY:
+        return _recompute_images(published, per_utterance, results)
+    systems = read_per_utterance(per_utterance)
     names = {entry["name"] for entry in published["systems"]}
     if names != set(systems):
         differing = ", ".join(sorted(names ^ set(systems)))
@@ -57,6 +64,47 @@ def recompute(per_utterance: str | Path, results: str | Path) -> list[dict[str, 
         if a is not None and b is not None:
             rows.append(_row(f"{pair['a']} - {pair['b']}", pair["metric"], pair["difference"], a - b))
     return rows
+
+
+def _recompute_images(published: Mapping[str, Any], lines: str | Path, results: str | Path) -> list[dict[str, Any]]:
+    wrong, number = _wrong_images(lines), _get(published, "data.counts.test")
+    if not isinstance(number, int) or number < 1:
+        raise UserError(f"{results}: data.counts.test is {number!r}; expected the number of test images")
+    rows: list[dict[str, Any]] = []
+    accuracies: dict[str, float] = {}
+    for entry in published["systems"]:
+        name, seeds = entry["name"], entry["seeds"]
+        errors = [wrong.pop((name, seed), 0) for seed in seeds]
+        accuracies[name] = 100 * (1 - sum(errors) / (len(seeds) * number))
+        rows.append(_row(name, "frame_accuracy.test", _get(entry, "frame_accuracy.test"), accuracies[name]))
+        if entry.get("errors"):
+            rows.append(_row(name, "errors", entry["errors"]["mean"], sum(errors) / len(seeds)))
+            for seed, said, found in zip(seeds, entry["errors"]["per_seed"], errors, strict=True):
+                rows.append(_row(name, f"seed {seed} errors", said, found))
+    if wrong:
+        others = ", ".join(f"{name} (seed {seed})" for name, seed in sorted(wrong))
+        raise UserError(f"{lines} has images of {others}, which {results} does not have")
+    for pair in published.get("comparisons") or []:
+        if pair["metric"] in ("frame_accuracy", "top-1 accuracy, test"):
+            difference = accuracies[pair["a"]] - accuracies[pair["b"]]
+            rows.append(_row(f"{pair['a']} - {pair['b']}", pair["metric"], pair["difference"], difference))
+    return rows
+
+
+def _wrong_images(path: str | Path) -> dict[tuple[str, int], int]:
+    """The number of lines of each system and seed."""
+    counts: dict[tuple[str, int], int] = {}
+    seen: set[tuple[str, int, str]] = set()
+    for number, row in enumerate(read_jsonl(path), 1):
+        if not isinstance(row, dict) or not {"id", "system", "seed", "reference", "hypothesis"} <= set(row):
+            raise UserError(f"{path}, line {number}: expected an object with id, system, seed, reference and hypothesis")
+        image = (row["system"], row["seed"], row["id"])
+        if image in seen or row["reference"] == row["hypothesis"]:
+            what = "occurs twice" if image in seen else "is right; only wrong ones belong here"
+            raise UserError(f"{path}, line {number}: image {row['id']} of {row['system']}, seed {row['seed']}, {what}")
+        seen.add(image)
+        counts[image[:2]] = counts.get(image[:2], 0) + 1
+    return counts
 
 
 def _get(entry: Mapping[str, Any], point: str) -> Any:

@@ -16,6 +16,7 @@ from asr_distill.cli.main import main
 from asr_distill.images.mnist import MnistConfig, locate_mnist, plan, read_mnist
 from asr_distill.images.mnist import data as mnist_data
 from asr_distill.images.mnist.experiments import held_out_rows
+from asr_distill.report import recompute
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "{name: mlp, layers: 1, width: 24}"
@@ -84,6 +85,7 @@ def test_the_figures_can_be_recomputed_from_the_lines(run: tuple[Path, list[str]
     assert main(report) == 0
     results = json.loads((publish / "results.json").read_text())
     rows = [json.loads(line) for line in (publish / "per_utterance.jsonl").read_text().splitlines()]
+    assert all(row["same"] for row in recompute(publish / "per_utterance.jsonl", publish / "results.json"))
     wrong = Counter((row["system"], row["seed"]) for row in rows if row["reference"] != row["hypothesis"])
     lines = Counter((row["system"], row["seed"]) for row in rows)
     assert lines == wrong  # of the 100 test images those that are wrong

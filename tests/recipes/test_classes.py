@@ -21,7 +21,7 @@ from asr_distill.images.large_labels.configuration import ClusterConfig
 from asr_distill.images.large_labels.counting import Predictions, count
 from asr_distill.images.large_labels.plan import Sizes
 from asr_distill.models import build_network, load_network
-from asr_distill.report import check_results
+from asr_distill.report import check_results, recompute
 from asr_distill.specialists import combine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -80,6 +80,7 @@ def test_results_keep_the_contract_and_follow_from_the_predictions(finished: Pat
     assert results["data"]["counts"] == {"classes": 12, "dev": 24, "test": 48}
     assert all(value is not None for value in results["headline"].values())
     assert results["headline"]["specialists"] == 3
+    assert all(row["same"] for row in recompute(finished / "run" / "per_utterance.jsonl", finished / "run" / "results.json"))
     rows = [json.loads(line) for line in (finished / "run" / "per_utterance.jsonl").read_text().splitlines()]
     for name, key in (("generalist", "generalist_accuracy"), ("specialists", "specialists_accuracy")):
         own = [row for row in rows if row["system"] == name]

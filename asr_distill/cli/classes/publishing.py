@@ -15,7 +15,7 @@ from asr_distill.images.large_labels.configuration import LargeLabelConfig, as_p
 from asr_distill.images.large_labels.data import LargeLabelData, open_data
 from asr_distill.images.large_labels.plan import budget
 from asr_distill.images.large_labels.running import plan_of
-from asr_distill.report import check_results, empty_results, empty_system, markdown_page, results_page
+from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, empty_system, markdown_page, results_page
 from asr_distill.report.class_pages import plot_clusters
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.page import Section
@@ -110,7 +110,7 @@ def class_results(
             "scale": "Time and memory at the paper's size, on random predictions",
         },
         clusters={key: clusters[key] for key in ("predictions", "seconds_predictions", "seconds_clustering", "coverage")},
-        per_utterance="the wrongly classified test images of each system; those without a line are right",
+        per_utterance=WRONG_IMAGES_ONLY,
         bootstrap={"unit": "class", "samples": config.samples, "seed": 0},
         config=as_plain(config),
     )
@@ -206,8 +206,6 @@ def _rows(figures: Figures, data: LargeLabelData) -> Iterator[dict[str, Any]]:
     each = len(part) // part.num_classes
     names = data.class_names
     for system in figures.systems:
-        if system.endswith(("_reverse", "_addition")):
-            continue
         predicted = figures.systems[system].predictions["test"].predicted.tolist()
         for number, (label, found) in enumerate(zip(part.labels.tolist(), predicted, strict=True)):
             if label == found:

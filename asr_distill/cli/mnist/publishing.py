@@ -13,7 +13,7 @@ import numpy as np
 from asr_distill.base import atomic_path, to_mapping
 from asr_distill.images.mnist import MnistConfig
 from asr_distill.images.mnist.figures import Figures, System
-from asr_distill.report import check_results, empty_results, empty_system, markdown_page, results_page
+from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, empty_system, markdown_page, results_page
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.page import Section
 from asr_distill.scoring import paired_comparison
@@ -88,7 +88,7 @@ def mnist_results(figures: Figures, config: MnistConfig, counts: dict[str, int],
         },
         grid=figures.grid,
         sweep_pairs=figures.sweep_pairs,
-        per_utterance="the wrongly classified test images of each system and seed; those without a line are right",
+        per_utterance=WRONG_IMAGES_ONLY,
         bootstrap={"unit": "utterance", "samples": _SAMPLES, "seed": 0},
         config=to_mapping(config),
     )
@@ -215,8 +215,6 @@ def _rows(figures: Figures) -> Iterator[dict[str, Any]]:
     """One line for each wrongly classified test image, system and seed; the images between are right."""
     labels = figures.labels.tolist()
     for system in figures.systems.values():
-        if system.rule == "held_out_labels":
-            continue  # beside the contract's names; its figures follow from none of them
         for seed, predictions in system.predictions.items():
             for number, (label, found) in enumerate(zip(labels, predictions.tolist(), strict=True)):
                 if label == found:
