@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, hash_of_file
 from asr_distill.models import load_network, save_network
+from asr_distill.models.checkpoint import WEIGHTS_FILE
 from asr_distill.specialists.clustering import check_class_ids
 from asr_distill.specialists.sampling import SpecialistExamples
 from asr_distill.training import Examples, Objective, TrainingConfig, train_model
+
+_SAMPLE, _BLOCK, _RIDGE = 4096, 512, 1e-3  # examples for a dustbin's first row, at a time, and its regularisation
 
 
 def output_layer(network: nn.Module) -> tuple[str, nn.Linear]:
@@ -29,14 +32,16 @@ def output_layer(network: nn.Module) -> tuple[str, nn.Linear]:
 
 
 @torch.no_grad()
-def specialist_from_generalist(network: nn.Module, class_ids: torch.Tensor, shares: torch.Tensor | None = None) -> nn.Module:
+def specialist_from_generalist(network: nn.Module, class_ids: torch.Tensor, inputs: torch.Tensor) -> nn.Module:
     """A copy of ``network`` whose layer of classes (`output_layer`) has the m rows of ``class_ids`` and a dustbin row, last.
 
-    The dustbin's logit should be log sum exp over the other classes' logits z. That is convex, and its tangent where their
-    softmax is s is linear, as a row must be: sum s z + H(s), with H the entropy in nats, at most the true value. So the row is
-    sum s_c w_c and its bias sum s_c b_c + H(s). shares: (C,), the generalist's mean predictions or the classes'
-    frequencies, whose part on the other classes, made to sum to 1, is s; softmax of the biases where it is None.
-    Raises `UserError` on class ids or shares that are none, and where no class is left for the dustbin.
+    The dustbin's logit should be l = log sum exp over the other classes' logits; a row is linear in what the layer is given,
+    h. So it is the ridge regression of l on h over ``inputs`` (N, ...), examples as they come: with bars for means over them
+    and D for the size of h,
+
+        w = (cov(h, h) + r tr(cov(h, h)) / D I)^-1 cov(h, l),    b = mean(l) - w mean(h),    r = 1e-3.
+
+    Raises `UserError` on class ids that are none, where no class is left for the dustbin, and where there is no input.
     """
     name, layer = output_layer(network)
     ids = check_class_ids(class_ids, layer.out_features, "the specialist")
@@ -44,22 +49,39 @@ def specialist_from_generalist(network: nn.Module, class_ids: torch.Tensor, shar
     others[ids] = False
     if not bool(others.any()):
         raise UserError(f"the specialist has all {layer.out_features} classes: nothing is left for the dustbin")
-    weight, bias = layer.weight.detach().double(), layer.bias
-    biases = torch.zeros(layer.out_features, dtype=torch.float64) if bias is None else bias.detach().double()
-    if shares is None:
-        s = biases[others].softmax(dim=0)
-    else:
-        if tuple(shares.shape) != (layer.out_features,) or not bool((shares >= 0).all()) or not float(shares[others].sum()) > 0:
-            raise UserError(f"shares: expected ({layer.out_features},) probabilities with some on the other classes")
-        s = shares[others].double() / shares[others].double().sum()
-    entropy = -torch.special.xlogy(s, s).sum()
+    if not len(inputs):
+        raise UserError("the dustbin's first row is fitted to examples, and there are none")
+    weight, bias = _dustbin_row(network, layer, others, inputs.to(layer.weight.device))
     specialist = copy.deepcopy(network)
     replaced = nn.Linear(layer.in_features, len(ids) + 1).to(layer.weight)
-    replaced.weight.copy_(torch.cat([weight[ids], (s @ weight[others]).unsqueeze(0)]))
-    replaced.bias.copy_(torch.cat([biases[ids], (s @ biases[others] + entropy).unsqueeze(0)]))
+    own = torch.zeros(len(ids)) if layer.bias is None else layer.bias[ids]
+    replaced.weight.copy_(torch.cat([layer.weight[ids], weight.unsqueeze(0).to(layer.weight)]))
+    replaced.bias.copy_(torch.cat([own.to(layer.weight), bias.unsqueeze(0).to(layer.weight)]))
     parent, _, leaf = name.rpartition(".")
     setattr(specialist.get_submodule(parent), leaf, replaced)
     return specialist
+
+
+def _dustbin_row(
+    network: nn.Module, layer: nn.Linear, others: torch.Tensor, inputs: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (D,) and bias, float64."""
+    seen: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].double()))
+    training = network.training
+    try:
+        network.eval()
+        target = torch.cat([network(part).double()[:, others].logsumexp(dim=1) for part in inputs.split(_BLOCK)])
+    finally:
+        hook.remove()
+        network.train(training)
+    hidden = torch.cat(seen)
+    centred = hidden - hidden.mean(dim=0)
+    covariance = centred.T @ centred
+    ridge = max(_RIDGE * float(covariance.diagonal().mean()), torch.finfo(torch.float64).tiny)
+    covariance.diagonal().add_(ridge)
+    weight = torch.linalg.solve(covariance, centred.T @ (target - target.mean()))
+    return weight, target.mean() - hidden.mean(dim=0) @ weight
 
 
 def train_specialist(
@@ -70,8 +92,6 @@ def train_specialist(
     out_dir: str | Path,
     objective: Objective | None = None,
     *,
-    shares: torch.Tensor | None = None,
-    prior_of_training: bool = False,
     description: Mapping[str, Any] | None = None,
     companions: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
@@ -80,9 +100,8 @@ def train_specialist(
     One that is there is not trained again, and one that was interrupted goes on: `train_model` sees to both. ``config.json``
     gets ``specialist``: its ``class_ids`` and the ``dustbin_correction`` that belongs on its dustbin's logit (with
     ``full_softmax`` on the logits of all other classes), beside ``description``. companions: as in `train_model`.
-    prior_of_training: the first weights have the correction taken off the biases of what is not special, so that with the
-    correction put on they say what the generalist says; without that, training has to learn first how often special
-    examples come in it.
+    The first weights have the correction taken off the biases of what is not special, so that with the correction put on they
+    say what the generalist says: how often special examples come in training need not be learnt.
     The network of ``config`` must be the generalist's. Raises `UserError` as `train_model` and `specialist_from_generalist` do.
     """
     network, stored = load_network(generalist)
@@ -91,16 +110,15 @@ def train_specialist(
         "dustbin_correction": train.dustbin_correction,
         "full_softmax": train.full_softmax,
     }
+    made_of = {"generalist": hash_of_file(Path(generalist) / WEIGHTS_FILE), "dustbin": None if train.full_softmax else "ridge"}
     with tempfile.TemporaryDirectory(prefix="specialist-") as folder:
-        start = Path(generalist)
+        special = train.class_ids
         if not train.full_softmax:
-            network = specialist_from_generalist(network, train.class_ids, shares)
-        if prior_of_training:
-            special = train.class_ids if train.full_softmax else torch.arange(train.num_classes - 1)
-            _lower_other_biases(network, special, train.dustbin_correction)
-        if prior_of_training or not train.full_softmax:
-            start = Path(folder) / "start"
-            save_network(start, network, {**stored["network"], "num_senones": train.num_classes})
+            network = specialist_from_generalist(network, special, _sample(train.examples, config.seed))
+            special = torch.arange(train.num_classes - 1)
+        _lower_other_biases(network, special, train.dustbin_correction)
+        start = Path(folder) / "start"
+        save_network(start, network, {**stored["network"], "num_senones": train.num_classes})
         return train_model(
             config,
             train,
@@ -110,7 +128,15 @@ def train_specialist(
             description={"specialist": specialist, **(description or {})},
             companions=companions,
             initial_model=start,
+            initial_identity=made_of,
         )
+
+
+def _sample(examples: Examples, seed: int) -> torch.Tensor:
+    """Inputs of examples as they come, perturbed as in training."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(examples.num_examples, (_SAMPLE,), generator=generator)
+    return examples.batch(chosen, generator)["inputs"]
 
 
 @torch.no_grad()

@@ -121,8 +121,6 @@ def train_senone_specialist(run: SpecialistRun) -> dict[str, Any]:
         HeldOutFrames(task.dev, class_ids, full) if task.dev is not None else None,
         run.folder,
         objective,
-        shares=clusters.mean,
-        prior_of_training=full,  # a dustbin's first row lies below what it stands for as it is (`specialist_from_generalist`)
         description={
             "senones_hash": generalist.inventory.hash,
             "generalist": generalist.hash,

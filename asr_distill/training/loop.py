@@ -38,13 +38,15 @@ def train_model(
     description: Mapping[str, Any] | None = None,
     companions: Callable[[Path], None] | None = None,
     initial_model: str | Path | None = None,
+    initial_identity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains the network of ``config`` on ``train`` and leaves a model directory at ``out_dir``.
 
     objective: what is minimised; hard labels where it is None. dev: decides the best epoch, early stopping and newbob.
     description: further plain values for ``config.json``. companions: called with ``out_dir`` at the end, writes the files that
     belong beside the weights. initial_model: a model directory to start from instead of fresh
-    weights; its network must be the one of ``config``.
+    weights; its network must be the one of ``config``. initial_identity: plain values that decide its weights, where it is made
+    anew for each call and need not have the same bits; the hash of its weights where it is None.
 
     Writes ``config.json``, ``model.safetensors``, ``log.csv``, ``tensorboard/`` and last ``completed.json``; while it runs,
     ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
@@ -59,7 +61,9 @@ def train_model(
         raise UserError("patience and the schedule newbob look at dev frame accuracy: give a dev store, or set neither")
     objective = objective or HardLabels(config.label_smoothing)
     network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
-    identity = _identity(config, network_config, train, dev, objective, initial_model)
+    identity = _identity(config, network_config, train, dev, objective)
+    if initial_model is not None:
+        identity["initial_model"] = dict(initial_identity) if initial_identity else _hash_of_weights(Path(initial_model))
     identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
@@ -201,7 +205,6 @@ def _identity(
     train: Examples,
     dev: Examples | None,
     objective: Objective,
-    initial_model: str | Path | None,
 ) -> dict[str, Any]:
     options = {name: value for name, value in to_mapping(config).items() if name not in (*_NO_INFLUENCE, "network")}
     return {
@@ -210,7 +213,7 @@ def _identity(
         "train": train.describe(),
         "dev": dev.describe() if dev is not None else None,
         "objective": objective.describe(),
-        "initial_model": _hash_of_weights(Path(initial_model)) if initial_model is not None else None,
+        "initial_model": None,
     }
 
 

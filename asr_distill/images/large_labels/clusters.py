@@ -13,11 +13,11 @@ from asr_distill.base import UserError, hash_of_file, hash_of_object, read_json,
 from asr_distill.images.examples import ImageExamples
 from asr_distill.images.large_labels.configuration import LargeLabelConfig
 from asr_distill.images.large_labels.data import LargeLabelData
-from asr_distill.models import load_network, load_tensors, save_tensors
+from asr_distill.models import load_network
 from asr_distill.specialists import ClassClusters, PredictionCovariance, cluster_classes
 from asr_distill.training import Examples
 
-CLUSTERS, DETAILS, MEAN = "clusters.json", "clusters_details.json", "mean_prediction.safetensors"
+CLUSTERS, DETAILS = "clusters.json", "clusters_details.json"
 _BATCH = 500
 _SHOWN = 20
 _log = logging.getLogger("asr_distill")
@@ -45,7 +45,7 @@ def find_clusters(config: LargeLabelConfig, data: LargeLabelData, generalist: Pa
             if covariance.num_predictions >= config.clusters.images:
                 break
         epoch += 1
-    streamed, mean = time.monotonic() - start, covariance.mean().float()
+    streamed = time.monotonic() - start
     clusters = cluster_classes(
         covariance,
         config.clusters.number,
@@ -64,7 +64,6 @@ def find_clusters(config: LargeLabelConfig, data: LargeLabelData, generalist: Pa
         "shown": shown,
     }
     clusters.save(root / CLUSTERS)
-    save_tensors(root / MEAN, {"mean": mean})
     write_json(root / DETAILS, details)
     _log.info("%d clusters of %d classes in %.0f s", len(clusters), config.clusters.size, time.monotonic() - start)
     return clusters
@@ -75,11 +74,6 @@ def load_clusters(root: Path) -> tuple[ClassClusters, dict[str, Any]]:
     if not (root / DETAILS).is_file():
         raise UserError(f"{root} has no {DETAILS}: find the clusters first, `asr-distill classes train`")
     return ClassClusters.load(root / CLUSTERS), read_json(root / DETAILS)
-
-
-def mean_prediction(root: Path) -> torch.Tensor:
-    """``(C,)`` float32: the mean of the predictions that the clusters were found from."""
-    return load_tensors(root / MEAN)["mean"]
 
 
 def _examples(config: LargeLabelConfig, data: LargeLabelData) -> Examples:

@@ -12,7 +12,7 @@ import torch
 
 from asr_distill.base import UserError
 from asr_distill.images.examples import ImageExamples
-from asr_distill.images.large_labels.clusters import find_clusters, load_clusters, mean_prediction
+from asr_distill.images.large_labels.clusters import find_clusters, load_clusters
 from asr_distill.images.large_labels.configuration import LargeLabelConfig
 from asr_distill.images.large_labels.data import LargeLabelData, open_data
 from asr_distill.images.large_labels.group import CombinedTeacher, SpecialistGroup
@@ -88,8 +88,7 @@ def _train(config: LargeLabelConfig, root: Path, run: Run) -> dict[str, Any]:
     data = open_data(config, root)
     if run.cluster is not None:
         clusters, _ = load_clusters(root)
-        ids, shares = clusters[run.cluster], mean_prediction(root)
-        return train_image_specialist(config, data, run, ids, shares, generalist, output, device)
+        return train_image_specialist(config, data, run, clusters[run.cluster], generalist, output, device)
     train, _ = data.train(device)
     objective, initial = None, None
     if run.system == DISTILLED_BACK:

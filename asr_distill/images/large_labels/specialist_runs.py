@@ -21,15 +21,14 @@ def train_image_specialist(
     data: LargeLabelData,
     run: Run,
     class_ids: torch.Tensor,
-    shares: torch.Tensor,
     generalist: Path,
     output: Path,
     device: torch.device,
 ) -> dict[str, Any]:
     """Trains the specialist of ``class_ids`` to ``output``, unless it is there, and returns the summary.
 
-    shares: (C,), the generalist's mean predictions. Specialists with soft targets ask the generalist about the images as they
-    are perturbed (section 6.1). Raises `UserError` as `train_specialist` does.
+    Specialists with soft targets ask the generalist about the images as they are perturbed (section 6.1). Raises `UserError` as
+    `train_specialist` does.
     """
     soft, options = run.system == SOFT_SPECIALISTS, config.specialist
     full = soft and options.full_softmax
@@ -47,4 +46,4 @@ def train_image_specialist(
             soft_weight=options.soft_weight,
             own_soft_weight=options.own_soft_weight,
         )
-    return train_specialist(run.training, generalist, examples, None, output, objective, shares=shares)
+    return train_specialist(run.training, generalist, examples, None, output, objective)
