@@ -1,6 +1,6 @@
 # What the recipes with many classes share: a generalist, clusters, specialists, controls, tables. Sourced by recipes/NAME/run.sh.
 #
-#   --size full|medium|quick   recipes/NAME/conf/SIZE.yaml: hours, an hour, or some minutes on two cores (default full)
+#   --size NAME         recipes/NAME/conf/SIZE.yaml: full (default; hours), quick (minutes), and what else is there
 #   --threads N         CPU threads of each run (default 1)
 #   --jobs N            networks trained at a time, each in a process (default 2)
 #   --device NAME       auto, cpu, cuda (default auto)
@@ -22,7 +22,7 @@ size=full threads=1 jobs=2 device=auto stage=1 stop_stage=100 publish=no exp="" 
 asked_for_stages=yes  # what is done is known from the files themselves, network by network
 parse_options "$@"
 config=$recipe_dir/conf/$size.yaml
-[ -f "$config" ] || die "--size $size: expected full, medium or quick"
+[ -f "$config" ] || die "--size $size: expected one of $(ls "$recipe_dir/conf" | sed "s,[.]yaml,," | tr "\n" " ")"
 exp=${exp:-${EXP_DIR:-exp/$recipe-$size}}
 
 venv=$(bash local/setup.sh --print-venv)
