@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from asr_distill.cli.runs import in_processes, parse_seeds, table_of_runs, threads_of_each
+from asr_distill.cli.runs import in_processes, parse_numbers, parse_seeds, table_of_runs, threads_of_each
 
 EXAMPLE = (
     "asr-distill distill --config recipes/conf/student.yaml --train frames/train --dev frames/dev --inventory"
@@ -101,17 +101,10 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
             raise UserError(
                 f"{args.point} names no chosen temperature and hard_weight; give the sweep.json of a finished sweep"
             )
-        return [float(chosen["temperature"])], [float(chosen["hard_weight"])]
-    grids = []
-    for name, text, least in (("--temperature", args.temperature, "above 0"), ("--hard-weight", args.hard_weight, "0 or more")):
-        try:
-            values = [float(word) for word in text.split(",")]
-        except ValueError:
-            raise UserError(f"{name} {text!r}: expected numbers between commas, such as 1,2,5,10") from None
-        if any(value < 0 or (value == 0 and least == "above 0") for value in values):
-            raise UserError(f"{name} {text}: expected values {least}")
-        grids.append(list(dict.fromkeys(values)))
-    return grids[0], grids[1]
+        where = f"{args.point}, the chosen"
+        temperature, hard_weight = str(chosen["temperature"]), str(chosen["hard_weight"])
+        return parse_numbers(f"{where} temperature", temperature), parse_numbers(f"{where} hard_weight", hard_weight, zero=True)
+    return parse_numbers("--temperature", args.temperature), parse_numbers("--hard-weight", args.hard_weight, zero=True)
 
 
 def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:

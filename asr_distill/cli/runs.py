@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,23 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise UserError(f"--seeds {text}: expected whole numbers and ranges, such as 0 or 0-9 or 0,3,5-7")
         seeds += range(int(first), int(last if dash else first) + 1)
     return list(dict.fromkeys(seeds))
+
+
+def parse_numbers(option: str, text: str, zero: bool = False) -> list[float]:
+    """Finite numbers between commas, above 0 or, with ``zero``, from 0 on, in order. Raises `UserError` naming the option."""
+    from asr_distill.base import UserError
+
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise UserError(f"{option} {text!r}: expected numbers between commas, such as 1,2,5,10") from None
+    if not all(math.isfinite(value) and (value > 0 or (zero and value == 0)) for value in values):
+        raise UserError(f"{option} {text}: expected finite values {'of 0 or more' if zero else 'above 0'}")
+    return list(dict.fromkeys(values))
 
 
 def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:

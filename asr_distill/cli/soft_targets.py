@@ -98,8 +98,9 @@ def _estimate(args: argparse.Namespace) -> int:
         raise UserError("--estimate needs the number of classes: give --teacher or --num-classes")
     if args.num_frames is None and args.frames is None:
         raise UserError("--estimate needs the number of frames: give --frames or --num-frames")
-    num_classes = args.num_classes or _teacher(args).num_senones
-    num_frames = args.num_frames or FrameStore.open(args.frames).num_frames
+    _at_least(1, args, "num_classes", "num_frames")
+    num_classes = _teacher(args).num_senones if args.num_classes is None else args.num_classes
+    num_frames = FrameStore.open(args.frames).num_frames if args.num_frames is None else args.num_frames
     rows = estimate(_encodings(args, num_classes), num_frames)
     emit(args, {"num_classes": num_classes, "num_frames": num_frames, "modes": rows}, _sizes(rows, num_classes))
     return 0
@@ -188,6 +189,10 @@ def _study(args: argparse.Namespace) -> int:
 
     if args.output is None:
         raise UserError("--output is missing: name the JSON file of the study")
+    _at_least(1, args, "num_classes", "study_frames")
+    _at_least(0, args, "simulated_frames")
+    if args.teacher is None and args.frames is None and not args.simulated_frames:
+        raise UserError("there is nothing to study: give --teacher and --frames, or --simulated-frames above 0")
     temperatures = _temperatures(args)
     result: dict[str, Any] = {"modes": MODES, "measures": MEASURES, "temperatures": temperatures, "studies": []}
 
@@ -290,15 +295,20 @@ def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
 
 
 def _temperatures(args: argparse.Namespace) -> list[float]:
-    from asr_distill.base import UserError
+    from asr_distill.cli.runs import parse_numbers
     from asr_distill.distillation.soft_target_modes import TEMPERATURES
 
-    if args.temperatures is None:
-        return list(TEMPERATURES)
-    try:
-        return [float(word) for word in args.temperatures.split(",")]
-    except ValueError:
-        raise UserError(f"--temperatures {args.temperatures}: expected numbers, such as 1,2,5,10") from None
+    return list(TEMPERATURES) if args.temperatures is None else parse_numbers("--temperatures", args.temperatures)
+
+
+def _at_least(least: int, args: argparse.Namespace, *names: str) -> None:
+    """Raises `UserError` for an option of these that is given and below ``least``."""
+    from asr_distill.base import UserError
+
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected {least} or more")
 
 
 def _sizes(rows: list[dict[str, Any]], num_classes: int) -> str:

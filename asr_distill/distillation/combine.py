@@ -36,8 +36,8 @@ def combine_posteriors(
 
     Returns float32 (float64 for float64), every row's probabilities summing to 1; a constant to autograd. A class that one
     member excludes is excluded from a geometric mean, and stays in an arithmetic one. Raises ValueError for an unknown mode,
-    missing, needless or unusable weights, members of different shapes, probabilities that do not sum to 1, and frames in
-    which a geometric mean leaves no class at all.
+    missing, needless or unusable weights, members of different shapes or without a class, NaN or +inf, probabilities that do
+    not sum to 1, and frames in which a geometric mean leaves no class at all.
 
     >>> import torch
     >>> members = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log()
@@ -63,6 +63,8 @@ def combine_posteriors(
     else:
         combined = _log_of_mean(used)
     log_sums = combined.logsumexp(dim=-1, keepdim=True)
+    if bool(log_sums.isnan().any()) or bool((log_sums == torch.inf).any()):
+        raise ValueError("log_probs: a frame holds NaN or +inf, expected log-probabilities")
     if mode == "geometric":
         if bool((log_sums == -torch.inf).any()):
             raise ValueError(
@@ -117,9 +119,10 @@ def _check_members(members: list[torch.Tensor]) -> None:
     if not members:
         raise ValueError("log_probs has no member; expected (M, ..., C) with M of at least 1")
     for position, member in enumerate(members):
-        if member.ndim < 1 or member.shape != members[0].shape or not member.is_floating_point():
+        if member.ndim < 1 or member.shape != members[0].shape or not member.shape[-1] or not member.is_floating_point():
             raise ValueError(
-                f"log_probs: expected one floating-point (..., C) for all members, found {tuple(members[0].shape)} at member 0"
+                "log_probs: expected one floating-point (..., C) for all members, C at least 1,"
+                f" found {tuple(members[0].shape)} at member 0"
                 f" and {member.dtype} {tuple(member.shape)} at member {position}"
             )
 

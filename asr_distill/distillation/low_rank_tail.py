@@ -25,7 +25,11 @@ class LowRankTail:
     def scores(self, rows: slice, dtype: torch.dtype) -> torch.Tensor:
         """``(B, C)``: the logs of the tail's classes relative to the most probable of them, -inf at the ids."""
         basis, shape = self.basis.to(dtype), self.shape.to(dtype)
-        scores = torch.addmm(shape, self.coefficients[rows].to(dtype), basis).scatter_(1, self.ids[rows], -torch.inf)
+        with torch.autocast(
+            basis.device.type, enabled=False
+        ):  # whoever computes the loss inside autocast wants it in ``dtype``
+            scores = torch.addmm(shape, self.coefficients[rows].to(dtype), basis)
+        scores.scatter_(1, self.ids[rows], -torch.inf)
         largest = scores.amax(dim=1, keepdim=True)
         return scores.sub_(largest.masked_fill_(largest == -torch.inf, 0.0))
 

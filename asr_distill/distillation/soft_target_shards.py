@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,24 @@ SCHEMA = 1
 META = "meta.json"
 LOW_RANK_SCHEMA = 2
 TAIL_SHAPE, TAIL_BASIS = "tail_shape.npy", "tail_basis.npy"
-AGAIN = "write the store again with `asr-distill soft-targets`"
+AGAIN = "remove its folder and write the store again with `asr-distill soft-targets`"
+
+_NONE = type(None)
+_SETTING_TYPES: dict[str, Any] = {
+    "complete": bool,
+    "mode": str,
+    "num_classes": int,
+    "temperatures": list,
+    "top_k": (int, _NONE),
+    "num_samples": (int, _NONE),
+    "bytes_per_frame": int,
+    "senones_hash": (str, _NONE),
+    "teacher": dict,
+    "source": (dict, _NONE),
+    "seed": int,
+    "shard_frames": int,
+}
+_FINISHED_TYPES: dict[str, Any] = {"num_cuts": int, "num_frames": int, "shards": list}
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,7 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         with open(path, "rb") as stream:
             read_magic(stream)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, TokenError) as error:  # the last two of a header whose bytes changed
         raise UserError(f"{path} cannot be mapped ({error}); {AGAIN}") from None
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise UserError(f"{path} holds {array.dtype} {array.shape}, expected {dtype} {shape}; {AGAIN}")
@@ -132,4 +150,10 @@ def read_meta(path: Path) -> dict[str, Any]:
     if meta.get("schema") not in (SCHEMA, LOW_RANK_SCHEMA):
         expected = f"{SCHEMA} or {LOW_RANK_SCHEMA}"
         raise UserError(f"{path} is a soft-target store of version {meta.get('schema')}, expected {expected}; write it again")
+    expected_types = _SETTING_TYPES | (_FINISHED_TYPES if meta.get("complete") is True else {})
+    for name, types in expected_types.items():
+        value = meta.get(name)
+        fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))
+        if not fits or (name == "shards" and not value):
+            raise UserError(f"{path / META}: {name} is {value!r}; the file is damaged; {AGAIN}")
     return meta

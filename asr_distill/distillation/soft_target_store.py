@@ -105,8 +105,10 @@ class SoftTargetStore:
     ) -> SoftTargetStore:
         """Opens a finished store; its targets are returned on ``device``.
 
-        resident_bytes: up to this size the records are read into the device's memory, above it they stay in mapped files.
-        Raises `UserError` naming the folder or the file that is absent, foreign, unfinished, of another version or cut short.
+        resident_bytes: up to this size the records are read into the device's memory and their checksums compared; above it
+        they stay in mapped files, whose bytes only `verify` reads.
+        Raises `UserError` naming the folder or the file that is absent, foreign, unfinished, of another version, cut short or,
+        where it is read, changed.
         """
         path = Path(path)
         meta = read_meta(path)
@@ -163,6 +165,8 @@ class SoftTargetStore:
         """
         indices = np.array([self._index_of(cut_id) for cut_id in cut_ids], dtype=np.int64)
         expected, starts = np.asarray(lengths, dtype=np.int64), self.offsets[indices]
+        if len(expected) != len(indices):
+            raise UserError(f"{self.path}: {len(indices)} cuts with {len(expected)} lengths; give a length for each cut")
         found = self.offsets[indices + 1] - starts
         wrong = np.flatnonzero(found != expected)
         if len(wrong):
@@ -206,11 +210,11 @@ class SoftTargetStore:
 
     def _records(self, rows: torch.Tensor) -> torch.Tensor:
         """``(N, bytes_per_frame)`` uint8 on the device."""
+        if rows.device.type == "cpu" and len(rows) and not (int(rows.min()) >= 0 and int(rows.max()) < self.num_frames):
+            raise IndexError(f"rows {int(rows.min())} to {int(rows.max())}, expected 0 to {self.num_frames - 1}")
         if self._resident is not None:
             return self._resident.index_select(0, rows.to(self.device))
         wanted = rows.cpu().numpy()
-        if len(wanted) and not (int(wanted.min()) >= 0 and int(wanted.max()) < self.num_frames):
-            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {self.num_frames}")
         # In the order of the file, for the disk's sake; the loop is over the shards that occur.
         order = np.argsort(wanted, kind="stable")
         in_order = wanted[order]
@@ -223,7 +227,9 @@ class SoftTargetStore:
 
     def _in_memory(self) -> torch.Tensor:
         records = np.empty((self.num_frames, self.bytes_per_frame), dtype=np.uint8)
-        for start, part in zip(self._starts, self._maps, strict=False):
+        for shard, start, part in zip(self._shards, self._starts, self._maps, strict=False):
+            if not shard.verify(self.path):
+                raise UserError(f"{self.path}/shard-{shard.index:05d}.npy changed since the store was written; {AGAIN}")
             records[start : start + len(part)] = part
         return torch.from_numpy(records).to(self.device)
 

@@ -54,9 +54,9 @@ class SoftTargetWriter:
         seed: int = 0,
     ) -> None:
         self.path, self.encoding, self.seed = Path(path), encoding, seed
-        self.shard_frames = shard_frames or max(1, min(SHARD_FRAMES, SHARD_BYTES // encoding.bytes_per_frame))
-        if self.shard_frames < 1:
+        if shard_frames is not None and shard_frames < 1:
             raise UserError(f"{path}: shards of {shard_frames} frames, expected at least 1")
+        self.shard_frames = shard_frames or max(1, min(SHARD_FRAMES, SHARD_BYTES // encoding.bytes_per_frame))
         settings = {
             "mode": encoding.mode,
             "num_classes": encoding.num_classes,
@@ -148,6 +148,12 @@ class SoftTargetWriter:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / META, self._meta)
             return
+        if not (self.path / META).is_file():
+            names = ", ".join(sorted(file.name for file in self.path.iterdir())[:3])
+            raise UserError(
+                f"{self.path} has files but no {META} ({names}, ...): it is not a store that could be continued; name another"
+                " folder, or remove this one to write it anew"
+            )
         found = read_meta(self.path)
         expected = {**settings, "tail_rank": self.encoding.tail_rank}
         expected["bytes_per_frame"] = expected.pop("bytes_per_frame")  # last, for it follows from the others

@@ -90,6 +90,11 @@ class LatticeFreeLoss:
                 f"expected scores ({sum(lengths)}, {self.denominator.num_senones}) of {len(numerators)} utterances, found"
                 f" {tuple(scores.shape)} of {len(lengths)}"
             )
+        if labels.shape != scores.shape[:1] or (len(labels) and int(labels.max()) >= scores.shape[1]):
+            raise UserError(
+                f"expected labels ({scores.shape[0]},) below {scores.shape[1]}, found {tuple(labels.shape)}"
+                f" up to {int(labels.max()) if labels.numel() else None}"
+            )
         scaled = self.acoustic_scale * scores.float()
         labelled = labels >= 0
         accuracy = torch.zeros_like(scaled)

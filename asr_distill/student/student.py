@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +91,14 @@ class Student:
         check_same(senones_hash, self.inventory.hash, what, "the model")
 
     def features(self, samples: Signal, sampling_rate: int | None = None) -> np.ndarray:
-        """Filterbank features ``(T, 40)`` float32, not normalised, of ``(n,)`` samples in +-1 at the bundle's sampling rate."""
+        """Filterbank features ``(T, 40)`` float32, not normalised, of ``(n,)`` samples in +-1 at the bundle's sampling rate.
+
+        Raises `UserError` for another rate, samples that are whole numbers, and what `Fbank40.extract` refuses.
+        """
+        if not torch.as_tensor(samples).is_floating_point():
+            raise UserError(
+                f"samples are {str(samples.dtype).removeprefix('torch.')}, expected floats in +-1; divide 16-bit samples by 32768"
+            )
         return self.fbank.extract(samples, sampling_rate or self.config.features.sampling_rate)
 
     def normalise(self, features: Signal) -> torch.Tensor:
@@ -110,7 +118,7 @@ class Student:
         speech: ``(n,)`` samples in +-1 at the bundle's sampling rate; or ``(T, 40)`` filterbank features, which are normalised
           as `normalise` does unless ``normalised`` says that they are already; or ``(T, 1040)`` network inputs, used as given.
         chunk_frames: frames that the network sees at once; it bounds the memory and changes nothing else.
-        Raises `UserError` for any other shape.
+        Raises `UserError` for any other shape, samples that are whole numbers, values that are not finite and no chunk_frames.
         """
         inputs = self._inputs(speech, normalised)
         return self._log_posteriors(inputs, chunk_frames).cpu()
@@ -164,9 +172,12 @@ class Student:
 
     def _inputs(self, speech: Signal, normalised: bool) -> torch.Tensor:
         num_bins = self.config.features.num_mel_bins
-        if speech.ndim == 1:
-            return self.window(self.normalise(self.features(speech)))
-        tensor = torch.as_tensor(speech, dtype=torch.float32)
+        given = torch.as_tensor(speech)
+        if given.ndim == 1:
+            return self.window(self.normalise(self.features(given)))
+        tensor = given.to(torch.float32)
+        if not bool(tensor.isfinite().all()):
+            raise UserError(f"features {tuple(tensor.shape)} hold NaN or infinity")
         if tensor.ndim == 2 and tensor.shape[1] == num_bins:
             return self.window(tensor if normalised else self.normalise(tensor))
         if tensor.ndim == 2 and tensor.shape[1] == num_bins * self.window.width:
@@ -179,6 +190,8 @@ class Student:
     @torch.no_grad()
     def _log_posteriors(self, inputs: torch.Tensor, chunk_frames: int) -> torch.Tensor:
         """``(T, D)`` inputs to ``(T, C)`` float32 on the device."""
+        if chunk_frames < 1:
+            raise UserError(f"chunk_frames is {chunk_frames}, expected at least 1")
         rows = [torch.empty(0, self.num_senones, device=self.device)]
         for chunk in inputs.split(chunk_frames):
             with precision(self._bf16, self.device):
@@ -194,17 +207,25 @@ def dense_scores(
     acoustic_scale: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What `k2.DenseFsaVec` takes: ``(N, T, C + 1)`` float32 with column 0 minus infinity, and ``(N, 3)`` int32 segments."""
+    if not (math.isfinite(acoustic_scale) and acoustic_scale > 0):
+        raise UserError(f"acoustic scale {acoustic_scale}: expected a finite number above 0")
     if isinstance(log_likelihoods, torch.Tensor):
         if log_likelihoods.ndim != 3 or lengths is None:
             raise UserError(
                 f"expected padded (N, T, C) with lengths, or a list of (T, C); found shape {tuple(log_likelihoods.shape)} and"
                 f" {'no ' if lengths is None else ''}lengths"
             )
-        rows = [row[: int(length)] for row, length in zip(log_likelihoods, lengths, strict=True)]
-        if any(int(length) > log_likelihoods.shape[1] for length in lengths):
-            raise UserError(f"lengths {[int(length) for length in lengths]} exceed the {log_likelihoods.shape[1]} frames given")
+        given, frames = [float(length) for length in lengths], log_likelihoods.shape[1]
+        if len(given) != len(log_likelihoods) or any(not (1 <= value <= frames and value == int(value)) for value in given):
+            raise UserError(
+                f"lengths {[f'{value:g}' for value in given]}: expected {len(log_likelihoods)} whole numbers, one an utterance,"
+                f" from 1 to the {frames} frames given"
+            )
+        rows = [row[: int(length)] for row, length in zip(log_likelihoods, given, strict=True)]
     else:
-        rows = list(log_likelihoods)
+        if lengths is not None:
+            raise UserError("lengths belong to one padded (N, T, C); a list of (T, C) has the lengths of its tensors")
+        rows = [torch.as_tensor(row) for row in log_likelihoods]
     for index, row in enumerate(rows):
         if row.ndim != 2 or row.shape[1] != num_senones or len(row) == 0:
             raise UserError(

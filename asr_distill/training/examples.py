@@ -26,7 +26,9 @@ class Examples(Protocol):
         ...
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """``inputs`` (N, input_dim) float, ``labels`` and ``frame_indices`` (N,) int64, on the device; no label is negative.
+        """``inputs`` (N, input_dim) float, ``labels`` and ``frame_indices`` (N,) int64, on the device.
+
+        A negative label is that of an example without one.
 
         With a generator the inputs may be perturbed by what is drawn from it; without one they are as they are.
         """

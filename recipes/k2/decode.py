@@ -26,7 +26,8 @@ names = [line.split()[0] for line in Path(graph, "words.txt").read_text(encoding
 starts = form["sequence_offsets"].tolist()
 sequences = [form["sequence_words"][a:b].tolist() for a, b in itertools.pairwise(starts)]
 
-scores = [student.log_likelihoods(soundfile.read(path, dtype="float32")[0]) for path in recordings]
+signals = [soundfile.read(path, dtype="float32") for path in recordings]
+scores = [student.log_likelihoods(student.features(samples, rate)) for samples, rate in signals]
 dense = student.dense_fsa_vec(scores, acoustic_scale=student.acoustic_scale or 0.1)
 lattice = k2.intersect_dense_pruned(
     hclg, dense, search_beam=20.0, output_beam=8.0, min_active_states=30, max_active_states=10000

@@ -21,7 +21,8 @@ student.check_senones(hclg.senones_hash, graph)
 first_pass, second_pass = Arpa.read(small), Arpa.read(large)
 decoder = K2Decoder(hclg, nbest=100)  # the 100 best different word sequences of the lattice
 
-scores = [student.log_likelihoods(soundfile.read(path, dtype="float32")[0]) for path in recordings]
+signals = [soundfile.read(path, dtype="float32") for path in recordings]
+scores = [student.log_likelihoods(student.features(samples, rate)) for samples, rate in signals]
 lengths = torch.tensor([len(row) for row in scores])
 padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True) * (student.acoustic_scale or 0.1)
 

@@ -173,9 +173,16 @@ def test_what_does_not_fit_is_refused(setting: Setting, capsys) -> None:
     for words, message in (
         ((), "--output is missing"),
         (("--mode", "sampled", "--output", str(setting.folder / "no")), "drawn at one temperature, found 1, 2, 5, 10"),
-        (("--temperatures", "a", "--output", str(setting.folder / "no")), "expected numbers, such as 1,2,5,10"),
+        (("--temperatures", "a", "--output", str(setting.folder / "no")), "expected numbers between commas, such as 1,2,5,10"),
+        (("--temperatures", "1,nan", "--output", "x"), "--temperatures 1,nan: expected finite values above 0"),
+        (("--estimate", "--num-frames", "-5"), "--num-frames -5: expected 1 or more"),
+        (("--estimate", "--num-classes", "0"), "--num-classes 0: expected 1 or more"),
+        (("--study", "--study-frames", "0", "--output", "x"), "--study-frames 0: expected 1 or more"),
+        (("--study", "--simulated-frames", "-1", "--output", "x"), "--simulated-frames -1: expected 0 or more"),
     ):
         assert setting.run(*words) == 1
         assert message in capsys.readouterr().err
+    assert main(["soft-targets", "--study", "--simulated-frames", "0", "--output", "x"]) == 1
+    assert "nothing to study" in capsys.readouterr().err
     assert main(["soft-targets", "--output", "x"]) == 1
     assert "--teacher is missing" in capsys.readouterr().err

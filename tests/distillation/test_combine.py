@@ -138,3 +138,17 @@ def test_wrong_tensors_are_named() -> None:
     for temperature in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="temperature must be finite and above 0"):
             soften(torch.zeros(2, 3), temperature)
+
+
+@pytest.mark.parametrize("mode", ["arithmetic", "geometric", "weighted", "best"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_and_infinity_are_refused(mode: str, value: float) -> None:
+    log_probs = torch.tensor([[[0.5, 0.5]], [[0.9, 0.1]]]).log()
+    log_probs[0, 0, 0] = value
+    with pytest.raises(ValueError, match="NaN or "):
+        combine_posteriors(log_probs, mode, [3.0, 1.0] if mode in ("weighted", "best") else None)
+
+
+def test_rows_without_a_class_are_refused() -> None:
+    with pytest.raises(ValueError, match="C at least 1"):
+        combine_posteriors(torch.zeros(2, 3, 0))

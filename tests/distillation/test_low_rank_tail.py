@@ -112,6 +112,16 @@ def test_gradient_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(loss, (logits,))
 
 
+def test_inside_autocast_it_is_what_it_is_outside() -> None:
+    targets = targets_from(0)
+    logits = torch.randn(len(targets), targets.num_classes, generator=torch.Generator().manual_seed(1))
+    options = {"temperature": targets.temperature, "soft_weight": 1.0, "hard_weight": 0.0}
+    expected = sparse_distillation_loss(logits, targets, **options), targets.dense()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = sparse_distillation_loss(logits, targets, **options), targets.dense()
+    torch.testing.assert_close(found, expected)
+
+
 def test_ids_that_repeat_add_up() -> None:
     one = targets_from(2, num_frames=1, top_k=1)
     values = one.log_probs + torch.tensor([[0.25, 0.0, 0.75]]).log()

@@ -167,7 +167,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
             create(tmp_path / "store", "topk", **change)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"other is not a soft-target store"):
+    with pytest.raises(UserError, match=r"other has files but no meta\.json \(notes\.txt, \.\.\.\)"):
         create(tmp_path / "other", "topk")
     with pytest.raises(UserError, match="is a file"):
         create(tmp_path / "other" / "notes.txt", "topk")
@@ -227,18 +227,58 @@ def test_truncated_shards_are_refused_at_opening(tmp_path: Path) -> None:
         SoftTargetStore.open(path)
 
 
-def test_altered_files_are_found_by_verify(tmp_path: Path) -> None:
+def test_altered_files_are_found_by_verify_and_where_they_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "store")
     SoftTargetStore.open(path).verify()
     for name in ("shard-00001.npy", "tail_shape.npy"):
         original = (path / name).read_bytes()
         (path / name).write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
         with pytest.raises(UserError, match=f"{name} changed since the store was written"):
-            SoftTargetStore.open(path).verify()
+            SoftTargetStore.open(path, resident_bytes=0).verify()
+        if name.startswith("shard"):
+            with pytest.raises(UserError, match=f"{name} changed since the store was written"):
+                SoftTargetStore.open(path)
         (path / name).write_bytes(original)
+    for place in range(8, 20):
+        header = bytearray((path / "shard-00000.npy").read_bytes())
+        header[place] ^= 0x29
+        (tmp_path / "shard-00000.npy").write_bytes(header)
+        shutil.copy(path / "shard-00000.npy", tmp_path / "kept")
+        shutil.copy(tmp_path / "shard-00000.npy", path)
+        with pytest.raises(UserError, match=r"shard-00000\.npy"):
+            SoftTargetStore.open(path)
+        shutil.copy(tmp_path / "kept", path / "shard-00000.npy")
     np.save(path / "tail_shape.npy", np.zeros((2, 3), np.float32))
     with pytest.raises(UserError, match=r"tail_shape\.npy holds float32 \(2, 3\), expected float32 \(2, 11\)"):
         SoftTargetStore.open(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"complete": None}, {"mode": None}, {"shards": []}, {"shards": None}, {"num_classes": "11"}, {"temperatures": None}],
+)
+def test_a_damaged_description_is_refused_by_name(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = write(tmp_path / "store")
+    meta = json.loads((path / "meta.json").read_text())
+    (path / "meta.json").write_text(json.dumps({**meta, **change}))
+    (name,) = change
+    with pytest.raises(UserError, match=rf"meta\.json: {name} is .*; the file is damaged; remove its folder and write"):
+        SoftTargetStore.open(path)
+    del meta[name]
+    (path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match=rf"meta\.json: {name} is None"):
+        SoftTargetStore.open(path)
+
+
+def test_rows_and_lengths_that_are_not_there(tmp_path: Path) -> None:
+    store = SoftTargetStore.open(write(tmp_path / "store"))
+    for rows in ([-1], [store.num_frames]):
+        with pytest.raises(IndexError, match=rf"expected 0 to {store.num_frames - 1}"):
+            store.targets(torch.tensor(rows), 1.0)
+    with pytest.raises(UserError, match="2 cuts with 1 lengths"):
+        store.rows(store.cut_ids[:2], [1])
+    with pytest.raises(UserError, match="shards of 0 frames"):
+        create(tmp_path / "none", "topk", shard_frames=0)
 
 
 def test_foreign_shards_are_refused_at_opening(tmp_path: Path) -> None:

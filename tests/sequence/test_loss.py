@@ -231,6 +231,9 @@ def test_wrong_shapes_and_options_are_refused() -> None:
     loss = LatticeFreeLoss(denominator)
     with pytest.raises(UserError, match=r"expected scores \(4, 3\)"):
         loss(torch.zeros(4, 5), [4], torch.zeros(4, dtype=torch.int64), [None])
+    for labels in (torch.zeros(3, dtype=torch.int64), torch.full((4,), 3)):
+        with pytest.raises(UserError, match=r"expected labels \(4,\) below 3"):
+            loss(torch.zeros(4, 3), [4], labels, [None])
 
 
 def test_without_k2_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,13 +91,23 @@ def test_a_sweep_names_its_best_point_and_the_next_run_takes_it(corpus: Any, tar
     assert objective["temperature"] == sweep["chosen"]["temperature"]
 
 
+@pytest.mark.parametrize("chosen", [{"temperature": None, "hard_weight": 0}, {"temperature": -2, "hard_weight": 0}, {}])
+def test_a_point_that_is_none_is_refused(
+    corpus: Any, targets: Path, tmp_path: Path, capsys: Any, chosen: dict[str, Any]
+) -> None:
+    (tmp_path / "sweep.json").write_text(json.dumps({"chosen": chosen}))
+    assert distil(corpus, tmp_path / "s", "--soft-targets", str(targets), "--point", str(tmp_path / "sweep.json")) == 1
+    assert "sweep.json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["-T", "0"], "above 0"),
         (["-T", "a"], "numbers between commas"),
+        (["-T", "inf"], "finite values above 0"),
         (["--hard-weight", "-1"], "0 or more"),
-        (["--hard-weight", "nan"], "hard_weight must be finite"),
+        (["--hard-weight", "nan"], "finite values of 0 or more"),
         (["--soft-weight", "-1"], "soft_weight must be finite and at least 0"),
         (["--loss", "convex", "--hard-weight", "0.5"], "weights that sum to 1"),
         (["--soft-weight", "0", "--hard-weight", "0"], "nothing to learn from"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,31 @@ def test_dense_scores_shift_senones_by_one_and_forbid_label_0() -> None:
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     again, _ = dense_scores(padded, torch.tensor([1, 2]), 2, 0.5)
     assert torch.equal(scores, again)
+    numbers, _ = dense_scores([row.numpy() for row in rows], None, 2, 0.5)
+    assert torch.equal(scores, numbers)
     for wrong, lengths in (([rows[0][:, :1]], None), ([rows[0][:0]], None), (padded, None), (padded, [1, 3]), ([], None)):
         with pytest.raises(UserError):
             dense_scores(wrong, lengths, 2, 1.0)
+    for lengths in ([1], [1, -1], [1, 0], [1, 1.5], [1, math.nan]):
+        with pytest.raises(UserError, match=r"expected 2 whole numbers, one an utterance, from 1 to the 2 frames given"):
+            dense_scores(padded, lengths, 2, 1.0)
+    with pytest.raises(UserError, match="lengths belong to one padded"):
+        dense_scores(rows, [1, 2], 2, 1.0)
+    for scale in (0.0, math.nan, -1.0):
+        with pytest.raises(UserError, match="acoustic scale"):
+            dense_scores(rows, None, 2, scale)
+
+
+def test_speech_that_cannot_be_meant_is_refused(corpus: Any) -> None:
+    student = Student.load(corpus.train())
+    with pytest.raises(UserError, match="samples are int16, expected floats in"):
+        student.log_likelihoods(np.zeros(16000, np.int16))
+    features = torch.zeros(30, 40)
+    features[3, 3] = math.nan
+    with pytest.raises(UserError, match="NaN or infinity"):
+        student.log_likelihoods(features)
+    with pytest.raises(UserError, match="chunk_frames is 0"):
+        student.log_likelihoods(torch.zeros(30, 40), chunk_frames=0)
 
 
 def test_k2_finds_the_best_path_through_a_graph_of_the_users(corpus: Any) -> None:
