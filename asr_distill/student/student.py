@@ -96,9 +96,8 @@ class Student:
         Raises `UserError` for another rate, samples that are whole numbers, and what `Fbank40.extract` refuses.
         """
         if not torch.as_tensor(samples).is_floating_point():
-            raise UserError(
-                f"samples are {str(samples.dtype).removeprefix('torch.')}, expected floats in +-1; divide 16-bit samples by 32768"
-            )
+            kind = str(samples.dtype).removeprefix("torch.")
+            raise UserError(f"samples are {kind}, expected floats in +-1; divide 16-bit samples by 32768")
         return self.fbank.extract(samples, sampling_rate or self.config.features.sampling_rate)
 
     def normalise(self, features: Signal) -> torch.Tensor:
