@@ -32,7 +32,8 @@ _POINTS = (
 def recompute(per_utterance: str | Path, results: str | Path) -> list[dict[str, Any]]:
     """Rows ``{"system", "figure", "published", "recomputed", "same"}`` for every system and seed, and every comparison.
 
-    Of images (`WRONG_IMAGES_ONLY`) accuracy and errors on test, of all seeds and of each.
+    Of images (`WRONG_IMAGES_ONLY`) accuracy and errors on test, of all seeds and of each; what needs more than the most
+    probable class, such as conditional accuracy, does not follow from the lines.
     Raises `UserError` where systems or seeds of the two files differ, or a file is not of its contract.
     """
     published = read_json(results)
@@ -73,19 +74,21 @@ def _recompute_images(published: Mapping[str, Any], lines: str | Path, results: 
     rows: list[dict[str, Any]] = []
     accuracies: dict[str, float] = {}
     for entry in published["systems"]:
-        name, seeds = entry["name"], entry["seeds"]
+        name, seeds, said = entry["name"], entry["seeds"], entry.get("errors") or {}
+        if not seeds or (said and len(said["per_seed"]) != len(seeds)):
+            raise UserError(f"{results}: {name} has seeds {seeds} and errors {said}; expected a number of errors for each seed")
         errors = [wrong.pop((name, seed), 0) for seed in seeds]
         accuracies[name] = 100 * (1 - sum(errors) / (len(seeds) * number))
         rows.append(_row(name, "frame_accuracy.test", _get(entry, "frame_accuracy.test"), accuracies[name]))
-        if entry.get("errors"):
-            rows.append(_row(name, "errors", entry["errors"]["mean"], sum(errors) / len(seeds)))
-            for seed, said, found in zip(seeds, entry["errors"]["per_seed"], errors, strict=True):
-                rows.append(_row(name, f"seed {seed} errors", said, found))
+        if said:
+            rows.append(_row(name, "errors", said["mean"], sum(errors) / len(seeds)))
+            for seed, number_said, found in zip(seeds, said["per_seed"], errors, strict=True):
+                rows.append(_row(name, f"seed {seed} errors", number_said, found))
     if wrong:
         others = ", ".join(f"{name} (seed {seed})" for name, seed in sorted(wrong))
         raise UserError(f"{lines} has images of {others}, which {results} does not have")
     for pair in published.get("comparisons") or []:
-        if pair["metric"] in ("frame_accuracy", "top-1 accuracy, test"):
+        if pair["metric"] in ("frame_accuracy", "top-1 accuracy, test") and {pair["a"], pair["b"]} <= set(accuracies):
             difference = accuracies[pair["a"]] - accuracies[pair["b"]]
             rows.append(_row(f"{pair['a']} - {pair['b']}", pair["metric"], pair["difference"], difference))
     return rows

@@ -40,7 +40,7 @@ class PredictionCovariance:
             raise UserError(f"predictions have shape {tuple(probs.shape)}, expected (N, {self.num_classes})")
         if not len(probs):
             return
-        probs = probs.detach().to(self._device, torch.float32)
+        probs = probs.detach().to(self._device, torch.float32, copy=True)  # rows wait, and the caller may use its own again
         totals = probs.sum(dim=1)
         wrong = ~((totals - 1).abs() <= 1e-2) | (probs.min(dim=1).values < 0)  # a NaN is wrong too
         if bool(wrong.any()):

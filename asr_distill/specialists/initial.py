@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from asr_distill.base import UserError, hash_of_file
-from asr_distill.models import load_network, save_network
+from asr_distill.models import load_network
 from asr_distill.models.checkpoint import WEIGHTS_FILE
 from asr_distill.specialists.clustering import check_class_ids
 from asr_distill.specialists.sampling import SpecialistExamples
@@ -102,34 +101,40 @@ def train_specialist(
     ``full_softmax`` on the logits of all other classes), beside ``description``. companions: as in `train_model`.
     The first weights have the correction taken off the biases of what is not special, so that with the correction put on they
     say what the generalist says: how often special examples come in training need not be learnt.
-    The network of ``config`` must be the generalist's. Raises `UserError` as `train_model` and `specialist_from_generalist` do.
+    The network of ``config`` must be the generalist's, whose layer of classes has a bias. Raises `UserError` where it
+    is another, and as `train_model` and `specialist_from_generalist` do.
     """
     network, stored = load_network(generalist)
-    specialist = {
-        "class_ids": train.class_ids.tolist(),
-        "dustbin_correction": train.dustbin_correction,
-        "full_softmax": train.full_softmax,
-    }
-    made_of = {"generalist": hash_of_file(Path(generalist) / WEIGHTS_FILE), "dustbin": None if train.full_softmax else "ridge"}
-    with tempfile.TemporaryDirectory(prefix="specialist-") as folder:
-        special = train.class_ids
-        if not train.full_softmax:
-            network = specialist_from_generalist(network, special, _sample(train.examples, config.seed))
-            special = torch.arange(train.num_classes - 1)
-        _lower_other_biases(network, special, train.dustbin_correction)
-        start = Path(folder) / "start"
-        save_network(start, network, {**stored["network"], "num_senones": train.num_classes})
-        return train_model(
-            config,
-            train,
-            dev,
-            out_dir,
-            objective,
-            description={"specialist": specialist, **(description or {})},
-            companions=companions,
-            initial_model=start,
-            initial_identity=made_of,
+    name, layer = output_layer(network)
+    if layer.out_features != stored["network"]["num_senones"] or layer.bias is None:
+        raise UserError(
+            f"{generalist}: the layer of classes of {type(network).__name__} was taken to be {name}, which has"
+            f" {layer.out_features} outputs{' and no bias' if layer.bias is None else ''}; expected"
+            f" {stored['network']['num_senones']} and a bias: train a generalist whose last layer is an nn.Linear named output"
         )
+    full, correction = train.full_softmax, train.dustbin_correction
+    specialist = {"class_ids": train.class_ids.tolist(), "dustbin_correction": correction, "full_softmax": full}
+
+    def start() -> nn.Module:
+        special = train.class_ids if full else torch.arange(train.num_classes - 1)
+        first = network if full else specialist_from_generalist(network, train.class_ids, _sample(train.examples, config.seed))
+        _lower_other_biases(first, special, correction)
+        return first
+
+    return train_model(
+        config,
+        train,
+        dev,
+        out_dir,
+        objective,
+        description={"specialist": specialist, **(description or {})},
+        companions=companions,
+        initial_model=start,
+        initial_identity={
+            "generalist": hash_of_file(Path(generalist) / WEIGHTS_FILE),
+            "dustbin": None if full else "ridge",
+        },
+    )
 
 
 def _sample(examples: Examples, seed: int) -> torch.Tensor:
@@ -142,9 +147,7 @@ def _sample(examples: Examples, seed: int) -> torch.Tensor:
 @torch.no_grad()
 def _lower_other_biases(network: nn.Module, special: torch.Tensor, amount: float) -> None:
     """Takes ``amount`` (nats) off the bias of every output that is not ``special``, in place."""
-    name, layer = output_layer(network)
-    if layer.bias is None:
-        raise UserError(f"the layer {name} has no bias: the share of special examples cannot be taken into its first weights")
+    layer = output_layer(network)[1]
     others = torch.ones(layer.out_features, dtype=torch.bool)
     others[special] = False
-    layer.bias[others] -= amount
+    layer.bias[others] -= amount  # `train_specialist` saw that it has one

@@ -29,7 +29,9 @@ def dustbin_correction(special_share: float, natural_share: float) -> float:
 
         correction = log((1 - pi) / pi) - log((1 - a) / a).
 
-    With half special, half others the second term is 0. Softmax outputs with the correction have the natural prior again.
+    With half special, half others the second term is 0. Softmax outputs with the correction have the natural prior again, where
+    the targets are labels. Section 6.1's soft targets of the other examples are the generalist's whole answer, which names
+    special classes too: there the dustbin comes out too low where the generalist is in doubt, and p(rest) = 1/2 reads 1/3.
     Raises `UserError` where a share is not between 0 and 1.
     """
     for name, share in (("special_share", special_share), ("natural_share", natural_share)):

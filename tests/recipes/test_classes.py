@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from asr_distill.base import UserError, load_config
+from asr_distill.base import UserError, from_mapping, load_config
 from asr_distill.cli.main import main
 from asr_distill.images import ImageMixture, ImageMixtureConfig
 from asr_distill.images.cost import TRAINING_PASSES, multiply_accumulates
 from asr_distill.images.large_labels import LargeLabelConfig, budget, plan
+from asr_distill.images.large_labels.clusters import find_clusters
 from asr_distill.images.large_labels.configuration import ClusterConfig
 from asr_distill.images.large_labels.counting import Predictions, count
+from asr_distill.images.large_labels.data import open_data
 from asr_distill.images.large_labels.plan import Sizes
 from asr_distill.models import build_network, load_network
 from asr_distill.report import check_results, recompute
@@ -97,6 +99,16 @@ def test_results_keep_the_contract_and_follow_from_the_predictions(finished: Pat
     assert "| generalist and specialists |" in (finished / "run" / "RESULTS.md").read_text()
 
 
+def test_other_clusters_are_refused_beside_their_specialists(finished: Path) -> None:
+    config = load_config(LargeLabelConfig, finished / "config.yaml")
+    changed = replace(config, clusters=replace(config.clusters, seed=7))
+    root = finished / "run"
+    before = (root / "clusters.json").read_bytes()
+    with pytest.raises(UserError, match=r"models/soft_specialists holds specialists of other clusters"):
+        find_clusters(changed, open_data(changed, root), root / "models" / "generalist", root)
+    assert (root / "clusters.json").read_bytes() == before
+
+
 def test_the_page_of_clusters_is_small(finished: Path) -> None:
     pytest.importorskip("matplotlib")
     assert 500 < (finished / "run" / "plots" / "clusters.png").stat().st_size < 200_000
@@ -114,7 +126,6 @@ def test_what_is_trained_is_not_trained_again(finished: Path) -> None:
 
 def test_predictions_are_those_of_the_networks_combined_by_hand(finished: Path) -> None:
     """Every specialist on every image, without the group's choice of rows."""
-    from asr_distill.images.large_labels.data import open_data
     from asr_distill.specialists import corrected_log_probs
 
     config = load_config(LargeLabelConfig, finished / "config.yaml")
@@ -201,6 +212,18 @@ def test_configurations_that_cannot_be_are_refused(tmp_path: Path, capsys: pytes
         tiny_config(tmp_path, **{"omniglot: {size: 16}": "samples: 3", "samples: 100": ""})
     with pytest.raises(UserError, match="epoch"):
         tiny_config(tmp_path, **{"epochs: 6": "epoch: 6"})
+    with pytest.raises(UserError, match="samples 0"):
+        tiny_config(tmp_path, **{"samples: 100": "samples: 0"})
+    for part, wrong, message in (
+        ("specialist", {"temperature": 0.0}, "temperature must be finite and above 0"),
+        ("specialist", {"images": 0}, "images is 0"),
+        ("distilled_back", {"hard_weight": -1.0}, "hard_weight -1"),
+        ("clusters", {"restarts": 0}, "restarts 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            from_mapping(LargeLabelConfig, {"omniglot": {}, part: wrong})
+    with pytest.raises(UserError, match="top_n is 51, expected at most 50"):
+        plan(replace(tiny_config(tmp_path), top_n=51), SIZES)
     tiny_config(tmp_path)
     common = ["--config", str(tmp_path / "config.yaml"), "--run", str(tmp_path / "run")]
     assert main(["classes", "train", *common]) == 1

@@ -44,6 +44,15 @@ def test_streamed_and_merged_covariance_is_numpys(sizes: list[int], cut: int, se
     assert first.num_predictions == 0
 
 
+def test_a_caller_may_use_its_buffer_again() -> None:
+    rows = torch.rand(8, 50, 6, generator=torch.Generator().manual_seed(0)).softmax(dim=2)
+    whole, reused, buffer = PredictionCovariance(6), PredictionCovariance(6), torch.empty(50, 6)
+    whole.update(rows.flatten(0, 1))
+    for part in rows:
+        reused.update(buffer.copy_(part))
+    torch.testing.assert_close(reused.result(), whole.result())
+
+
 def test_covariance_about_a_large_mean_does_not_cancel() -> None:
     # One class always near 0.9: products about zero would lose the last digits of a variance of 1e-10.
     generator = torch.Generator().manual_seed(0)

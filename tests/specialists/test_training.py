@@ -293,3 +293,29 @@ def test_in_parallel() -> None:
     assert list(in_parallel(math.sqrt, [1.0, 4.0], 2)) == [(1.0, 1.0), (4.0, 2.0)]
     with pytest.raises(UserError, match="jobs is 0"):
         list(in_parallel(math.sqrt, [1.0], 0))
+
+
+def test_a_generalist_without_a_bias_or_with_another_last_layer_is_refused_by_name(tmp_path: Path) -> None:
+    points, ids = Points(), torch.tensor([0, 3])
+    network = {"name": "senone_dnn", "layers": 1, "width": 16}
+    config = TrainingConfig(network=network, epochs=1, batch_size=20, tensorboard=False, autocast="off", keep="last")
+    train_model(config, points, None, tmp_path / "generalist")
+    examples = SpecialistExamples(points, points.labels, ids)
+    wrong = nn.Sequential(nn.Linear(2, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        _, stored = load_network(tmp_path / "generalist")
+        patch.setattr("asr_distill.specialists.initial.load_network", lambda _: (wrong, stored))
+        with pytest.raises(UserError, match=r"taken to be 0, which has 4 outputs; expected 6 and a bias"):
+            train_specialist(config, tmp_path / "generalist", examples, None, tmp_path / "specialist")
+
+
+def test_a_specialist_that_is_there_costs_nothing(tmp_path: Path) -> None:
+    points = Points()
+    network = {"name": "senone_dnn", "layers": 1, "width": 16}
+    config = TrainingConfig(network=network, epochs=1, batch_size=20, tensorboard=False, autocast="off", keep="last")
+    train_model(config, points, None, tmp_path / "generalist")
+    examples = SpecialistExamples(points, points.labels, torch.tensor([0, 3]))
+    first = train_specialist(config, tmp_path / "generalist", examples, None, tmp_path / "specialist")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asr_distill.specialists.initial.specialist_from_generalist", None)
+        assert train_specialist(config, tmp_path / "generalist", examples, None, tmp_path / "specialist") == first

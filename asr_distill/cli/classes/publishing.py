@@ -149,14 +149,14 @@ def _combination_rows(figures: Figures) -> list[dict[str, Any]]:
     rows = []
     for name, system in figures.systems.items():
         if "calls" in system.details:
-            details = system.details
+            details, excess = system.details, system.details.get("largest_excess_nats")
             rows.append(
                 {
                     "system": LABELS[name],
                     "specialists an image": details["calls"] / details["images"],
                     "images without one %": 100 * details["images_without_specialist"] / details["images"],
-                    "most iterations": details["most_iterations"],
-                    "objective above its minimum, nats, at most": f"{details['largest_excess_nats']:.1e}",
+                    "most iterations": details.get("most_iterations"),
+                    "objective above its minimum, nats, at most": None if excess is None else f"{excess:.1e}",
                 }
             )
     return rows

@@ -28,11 +28,17 @@ def find_clusters(config: LargeLabelConfig, data: LargeLabelData, generalist: Pa
     """Writes ``clusters.json`` and ``clusters_details.json`` to ``root``, unless they are there from this generalist.
 
     The predictions are of training images, perturbed anew, or of dev images perturbed (``part``); no label is looked at.
+    Raises `UserError` where there are specialists of other clusters already.
     """
     options = {"clusters": to_mapping(config.clusters), "generalist": hash_of_file(generalist / "model.safetensors")}
     identity = hash_of_object(options)
     if (root / DETAILS).is_file() and read_json(root / DETAILS)["identity"] == identity:
         return ClassClusters.load(root / CLUSTERS)
+    if trained := sorted(path.name for path in (root / "models").glob("*specialists") if any(path.iterdir())):
+        raise UserError(
+            f"{root}: models/{trained[0]} holds specialists of other clusters, from another generalist or other options;"
+            f" name another folder, or remove models/{' and models/'.join(trained)}"
+        )
     start = time.monotonic()
     examples, perturbed = _examples(config, data), torch.Generator().manual_seed(config.clusters.seed)
     network, _ = load_network(generalist)

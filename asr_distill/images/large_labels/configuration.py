@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asr_distill.base import from_mapping, to_mapping
+from asr_distill.distillation.combine import check_temperature
 from asr_distill.images.augmentation import Distortion
 from asr_distill.images.glyphs import GlyphConfig
 from asr_distill.training import TrainingConfig
@@ -39,6 +40,10 @@ class ClusterConfig:
     restarts: int = 3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.images < 2 or self.restarts < 1:
+            raise ValueError(f"images is {self.images}, restarts {self.restarts}; expected at least 2 and 1")
+
 
 @dataclass(frozen=True)
 class SpecialistConfig:
@@ -55,6 +60,12 @@ class SpecialistConfig:
     own_soft_weight: float = 0.0
     full_softmax: bool = False
 
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.images < 2 or not self.soft_weight >= 0 or not self.own_soft_weight >= 0:
+            weights = f"soft_weight {self.soft_weight}, own_soft_weight {self.own_soft_weight}"
+            raise ValueError(f"images is {self.images}, {weights}; expected at least 2 and weights of 0 or more")
+
 
 @dataclass(frozen=True)
 class DistilledBackConfig:
@@ -65,6 +76,11 @@ class DistilledBackConfig:
     soft_weight: float = 1.0
     hard_weight: float = 0.5
     start_from_generalist: bool = True
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if not self.soft_weight >= 0 or not self.hard_weight >= 0:
+            raise ValueError(f"soft_weight is {self.soft_weight}, hard_weight {self.hard_weight}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,9 @@ class LargeLabelConfig:
     def __post_init__(self) -> None:
         if (self.omniglot is None) == (self.glyphs is None):
             raise ValueError("exactly one of omniglot and glyphs is to be given: the images")
+        if min(self.images_per_epoch, self.samples, self.top_n) < 1:
+            found = f"images_per_epoch {self.images_per_epoch}, samples {self.samples}, top_n {self.top_n}"
+            raise ValueError(f"{found}: expected 1 or more of each")
         for name, settings in (
             ("training", {}),
             ("specialist.training", self.specialist.training),

