@@ -89,7 +89,7 @@ def cluster_classes(
     seed, or generator: of all random choices; the same gives the same clusters. restarts: runs of k-means, of which the one
       with the smallest inertia counts. passes: over the columns, in each run; batch_size: columns at a time.
 
-    Memory: the covariance, and 4096 columns of it. Raises `UserError` on more clusters than classes (twice as many classes as
+    Memory: the covariance, and 4096 columns of it, or ten for each cluster where that is more. Raises `UserError` on more clusters than classes (twice as many classes as
     clusters are needed for a partition), clusters of fewer than 2 or more than C classes, and predictions that are none.
     """
     covariance = _covariance(predictions)
@@ -131,7 +131,10 @@ def cluster_classes(
 def check_class_ids(class_ids: Any, num_classes: int, where: str, least: int = 2) -> torch.Tensor:
     """The ids as ``(m,)`` int64. Raises `UserError`, beginning with ``where``, on fewer than ``least``, twice the same, or
     one outside 0..num_classes-1."""
-    ids = torch.as_tensor(class_ids, dtype=torch.int64)
+    given = torch.as_tensor(class_ids)
+    if given.numel() and (given.is_floating_point() or given.dtype == torch.bool):
+        raise UserError(f"{where} has class ids of {given.dtype}, expected whole numbers")
+    ids = given.to(torch.int64)
     if ids.ndim != 1 or len(ids) < least:
         raise UserError(f"{where} has {ids.numel()} class(es), expected at least {least}; take a larger cluster")
     if int(ids.min()) < 0 or int(ids.max()) >= num_classes:

@@ -164,7 +164,7 @@ def active_specialists(generalist_log_probs: torch.Tensor, class_ids: Sequence[A
     knows = torch.zeros(num_classes, len(class_ids), dtype=torch.bool)
     for number, ids in enumerate(class_ids):
         knows[check_class_ids(ids, num_classes, f"specialist {number}", least=1), number] = True
-    return knows[generalist_log_probs.topk(top_n, dim=1).indices].any(dim=1)
+    return knows[generalist_log_probs.float().topk(top_n, dim=1).indices].any(dim=1)
 
 
 def combined_objective(

@@ -67,6 +67,8 @@ class SpecialistExamples:
         known = np.asarray(labels)
         if known.shape != (examples.num_examples,):
             raise UserError(f"labels have shape {known.shape}, expected {(examples.num_examples,)}: one for each example")
+        if len(known) and int(known.max()) >= examples.num_classes:
+            raise UserError(f"labels go up to {int(known.max())}, expected fewer than the {examples.num_classes} classes")
         self.examples = examples
         self.class_ids = check_class_ids(class_ids, examples.num_classes, "the specialist")
         self.full_softmax = full_softmax

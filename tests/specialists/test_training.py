@@ -130,6 +130,10 @@ def test_examples_that_are_refused() -> None:
         SpecialistExamples(points, points.labels, torch.tensor([3]))
     with pytest.raises(UserError, match="nothing is left for the dustbin"):
         SpecialistExamples(points, points.labels, torch.arange(6))
+    with pytest.raises(UserError, match="labels go up to 99, expected fewer than the 6 classes"):
+        SpecialistExamples(points, torch.full((120,), 99), torch.tensor([0, 1]))
+    with pytest.raises(UserError, match=r"class ids of torch\.float32, expected whole numbers"):
+        SpecialistExamples(points, points.labels, torch.tensor([1.7, 2.9]))
     with pytest.raises(UserError, match=r"labels have shape \(10,\), expected \(120,\)"):
         SpecialistExamples(points, points.labels[:10], torch.tensor([0, 1]))
 

@@ -126,7 +126,11 @@ class _Fits:
             run.training.seed: bias.predict(read_logits(run, self.root)["test"], group, shifts[run.training.seed])
             for run in plain.runs
         }
-        how = {FREQUENCY: "class frequency, held-out", LABELS: "fewest held-out errors", PAPER: "fewest test errors"}[rule]
+        how = {
+            FREQUENCY: "class frequency, held-out",
+            LABELS: "fewest held-out errors",
+            PAPER: "fewest test errors, as in the paper",
+        }[rule]
         label = f"{plain.label}; bias by {how}"
         return System(name, label, plain.runs, predictions, plain.parameters, paper, group, rule, shifts)
 
