@@ -89,8 +89,9 @@ def cluster_classes(
     seed, or generator: of all random choices; the same gives the same clusters. restarts: runs of k-means, of which the one
       with the smallest inertia counts. passes: over the columns, in each run; batch_size: columns at a time.
 
-    Memory: the covariance, and 4096 columns of it, or ten for each cluster where that is more. Raises `UserError` on more clusters than classes (twice as many classes as
-    clusters are needed for a partition), clusters of fewer than 2 or more than C classes, and predictions that are none.
+    Memory: the covariance, and 4096 columns of it, or ten for each cluster where that is more.
+    Raises `UserError` on more clusters than classes (twice as many classes as clusters are needed for a partition), clusters of
+    fewer than 2 or more than C classes, and predictions that are none.
     """
     covariance = _covariance(predictions)
     num_classes = len(covariance)

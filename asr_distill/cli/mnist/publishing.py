@@ -24,8 +24,9 @@ _COMPARED = (("small_distilled", "small_hard"), ("small_distilled", "teacher"), 
 _ABOUT = (
     "Every MNIST experiment of Hinton, Vinyals and Dean (2015), section 3, by the toolkit's one training loop, losses and"
     " soft-target store. Figures are errors on the 10,000 test images, means over seeds; no test label decides anything but"
-    " the rows of the paper's protocol, whose bias has the fewest test errors. The students with missing digits do not see the held-out training images;"
-    " the bias of the digits is fitted there, so that they come out as often as they occur among the training labels."
+    " the rows of the paper's protocol, whose bias has the fewest test errors. The students with missing digits do not see the"
+    " held-out training images; the bias of the digits is fitted there, so that they come out as often as they occur among the"
+    " training labels."
 )
 _CAPTIONS = {
     "soft_targets": "What the teacher says about test images that look like another digit, at several temperatures.",
