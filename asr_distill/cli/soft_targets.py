@@ -185,6 +185,7 @@ def _study(args: argparse.Namespace) -> int:
         residual_mass,
         simulated_posteriors,
         study_soft_targets,
+        summary,
     )
 
     if args.output is None:
@@ -203,7 +204,8 @@ def _study(args: argparse.Namespace) -> int:
         k = min(_TOPK_SHOWN, posteriors.shape[1])
         residuals = {f"{value:g}": residual_mass(posteriors[:measured], k, value) for value in temperatures}
         counts = {"num_classes": posteriors.shape[1], "frames": measured, "frames_for_tail": len(posteriors) - measured}
-        result["studies"].append({"posteriors": name, **about, **counts, f"mass_outside_{k}": residuals, "rows": rows})
+        said = {"posteriors": name, **about, **counts, f"mass_outside_{k}": residuals}
+        result["studies"].append({**said, "summary": summary(rows), "rows": rows})
 
     if args.teacher is not None or args.frames is not None:
         teacher, frames = _inputs(args)

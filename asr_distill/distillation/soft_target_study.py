@@ -33,8 +33,26 @@ MEASURES = {
     "total_variation": "half the sum of absolute differences, mean over frames",
     "mean_total_variation": "the same between the means over all frames: what stays wrong however many frames are seen",
 }
+_SHOWN = ("dense", "topk_low_rank", "topk", "topk_no_tail", "sampled")  # in a summary
 _CHUNK_VALUES = 1 << 22
 _BISECTIONS = 30
+
+
+def summary(rows: Sequence[dict[str, Any]], tail_rank: int = TAIL_RANK) -> list[dict[str, Any]]:
+    """A row for each mode and k: bytes a frame, and of each T ``kl_T`` (dense || stored) and ``variation_T``.
+
+    Of ``topk_low_rank`` only those of ``tail_rank``; the modes that no store has but for comparison are left out.
+    """
+    found: dict[tuple[str, int | None], dict[str, Any]] = {}
+    for row in rows:
+        if row["mode"] not in _SHOWN or (row["mode"] == "topk_low_rank" and row["tail_rank"] != tail_rank):
+            continue
+        start = {name: row[name] for name in ("mode", "k", "tail_rank", "bytes_per_frame")}
+        entry = found.setdefault((row["mode"], row["k"]), start)
+        entry[f"kl_{row['temperature']:g}"] = row["kl_dense_to_stored"]
+        entry[f"variation_{row['temperature']:g}"] = row["total_variation"]
+    order = {mode: position for position, mode in enumerate(_SHOWN)}
+    return sorted(found.values(), key=lambda entry: order[entry["mode"]])
 
 
 def study_soft_targets(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asr_distill.distillation.soft_target_study import residual_mass, simulated_posteriors, study_soft_targets
+from asr_distill.distillation.soft_target_study import residual_mass, simulated_posteriors, study_soft_targets, summary
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,23 @@ def test_one_row_for_each_mode_k_and_temperature(rows) -> None:
     sizes = {row["tail_rank"]: row["bytes_per_frame"] for row in rows if row["k"] == 4 and row["mode"].startswith("topk")}
     assert sizes == {0: 4 * 3 + 3 * 2, 4: 22, 8: 26}
     assert {row["k"] for row in rows} == {None, 1, 4, 16, 40}
+
+
+def test_the_summary_has_the_temperatures_side_by_side(rows) -> None:
+    short = summary(rows, tail_rank=8)
+    assert [row["mode"] for row in short] == [
+        "dense",
+        *["topk_low_rank"] * 3,
+        *["topk"] * 4,
+        *["topk_no_tail"] * 4,
+        *["sampled"] * 4,
+    ]
+    assert {row["tail_rank"] for row in short if row["mode"] == "topk_low_rank"} == {8}
+    (entry,) = (row for row in short if (row["mode"], row["k"]) == ("topk", 4))
+    for temperature in (1.0, 2.0, 5.0):
+        (row,) = (row for row in rows if (row["mode"], row["k"], row["temperature"]) == ("topk", 4, temperature))
+        assert entry[f"kl_{temperature:g}"] == row["kl_dense_to_stored"]
+        assert entry[f"variation_{temperature:g}"] == row["total_variation"]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
