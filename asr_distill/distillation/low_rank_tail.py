@@ -25,9 +25,8 @@ class LowRankTail:
     def scores(self, rows: slice, dtype: torch.dtype) -> torch.Tensor:
         """``(B, C)``: the logs of the tail's classes relative to the most probable of them, -inf at the ids."""
         basis, shape = self.basis.to(dtype), self.shape.to(dtype)
-        with torch.autocast(
-            basis.device.type, enabled=False
-        ):  # whoever computes the loss inside autocast wants it in ``dtype``
+        # whoever computes the loss inside autocast wants it in ``dtype``
+        with torch.autocast(basis.device.type, enabled=False):
             scores = torch.addmm(shape, self.coefficients[rows].to(dtype), basis)
         scores.scatter_(1, self.ids[rows], -torch.inf)
         largest = scores.amax(dim=1, keepdim=True)

@@ -31,8 +31,7 @@ TAIL_SHAPE, TAIL_BASIS = "tail_shape.npy", "tail_basis.npy"
 AGAIN = "remove its folder and write the store again with `asr-distill soft-targets`"
 
 _NONE = type(None)
-_SETTING_TYPES: dict[str, Any] = {
-    "complete": bool,
+SETTING_TYPES: dict[str, Any] = {
     "mode": str,
     "num_classes": int,
     "temperatures": list,
@@ -150,7 +149,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     if meta.get("schema") not in (SCHEMA, LOW_RANK_SCHEMA):
         expected = f"{SCHEMA} or {LOW_RANK_SCHEMA}"
         raise UserError(f"{path} is a soft-target store of version {meta.get('schema')}, expected {expected}; write it again")
-    expected_types = _SETTING_TYPES | (_FINISHED_TYPES if meta.get("complete") is True else {})
+    expected_types = {"complete": bool, **SETTING_TYPES, **(_FINISHED_TYPES if meta.get("complete") is True else {})}
     for name, types in expected_types.items():
         value = meta.get(name)
         fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))

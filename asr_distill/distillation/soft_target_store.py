@@ -14,14 +14,20 @@ import torch
 
 from asr_distill.base import UserError, hash_of_file, hash_of_object
 from asr_distill.distillation.soft_target_modes import NUM_SAMPLES, TAIL_RANK, TEMPERATURES, TOP_K, Encoding
-from asr_distill.distillation.soft_target_shards import AGAIN, META, TAIL_BASIS, TAIL_SHAPE, Shard, map_array, read_meta
+from asr_distill.distillation.soft_target_shards import (
+    AGAIN,
+    META,
+    SETTING_TYPES,
+    TAIL_BASIS,
+    TAIL_SHAPE,
+    Shard,
+    map_array,
+    read_meta,
+)
 from asr_distill.distillation.soft_target_writer import SoftTargetWriter
 from asr_distill.distillation.sparse import SparseTargets
 
 _RESIDENT_BYTES = 4 << 30  # records up to this size are kept in memory
-_SETTINGS = (
-    "mode num_classes temperatures top_k num_samples bytes_per_frame senones_hash teacher source seed shard_frames".split()
-)
 
 
 class SoftTargetStore:
@@ -44,7 +50,7 @@ class SoftTargetStore:
             tail_rank=meta.get("tail_rank", 0),
         )
         # where there are no ranks there is neither the setting nor the file, as in stores from before them
-        self._settings = [*_SETTINGS, "tail_rank"] if self.encoding.tail_rank else _SETTINGS
+        self._settings = [*SETTING_TYPES, *(["tail_rank"] if self.encoding.tail_rank else [])]
         self._tail_files = {TAIL_SHAPE: "tail_shape_sha256", TAIL_BASIS: "tail_basis_sha256"}
         self._tail_files = {file: name for file, name in self._tail_files.items() if meta.get(name) is not None}
         self.mode, self.num_classes, self.temperatures = self.encoding.mode, meta["num_classes"], self.encoding.temperatures

@@ -102,8 +102,6 @@ def find_senone_clusters(
     Raises `UserError` on more clusters than senones, sizes that leave nothing for a dustbin, a store of other senones or of
     another normalisation, and fewer than 2 frames.
     """
-    if num_clusters == 1 and size is None:
-        raise UserError("one cluster of all senones leaves nothing for a dustbin; give --size, or more clusters")
     _check_sizes(student.num_senones, num_clusters, size, num_frames)
     check_store(student, store, labelled=False)
     frames = torch.arange(store.num_frames)
@@ -159,5 +157,7 @@ def _check_sizes(num_senones: int, num_clusters: int, size: int | None, num_fram
             f"clusters of {size} out of {num_senones} senones: expected 2 (there is no specialist of one senone) to"
             f" {num_senones - 1} (something must be left for the dustbin)"
         )
+    if size is None and num_clusters == 1:
+        raise UserError("one cluster of all senones leaves nothing for a dustbin; give --size, or more clusters")
     if num_frames is not None and num_frames < 2:
         raise UserError(f"{num_frames} frames: the covariance of posteriors needs at least 2")

@@ -64,10 +64,7 @@ def train_model(
     objective = objective or HardLabels(config.label_smoothing)
     network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
     identity = _identity(config, network_config, train, dev, objective)
-    if callable(initial_model):
-        identity["initial_model"] = dict(initial_identity or {})
-    elif initial_model is not None:
-        identity["initial_model"] = _hash_of_weights(Path(initial_model))
+    identity["initial_model"] = _identity_of_start(initial_model, initial_identity)
     identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
@@ -77,8 +74,7 @@ def train_model(
         network = build_network(network_config, torch.default_generator)
         if initial_model is not None:
             start = initial_model() if callable(initial_model) else load_network(initial_model)[0]
-            name = "the initial network" if callable(initial_model) else str(initial_model)
-            load_weights(network, start.state_dict(), name)
+            load_weights(network, start.state_dict(), "the initial network" if callable(initial_model) else str(initial_model))
         network.to(device)
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
@@ -219,8 +215,17 @@ def _identity(
         "train": train.describe(),
         "dev": dev.describe() if dev is not None else None,
         "objective": objective.describe(),
-        "initial_model": None,
     }
+
+
+def _identity_of_start(
+    initial_model: str | Path | Callable[[], nn.Module] | None, made_of: Mapping[str, Any] | None
+) -> str | dict[str, Any] | None:
+    if callable(initial_model) != (made_of is not None):
+        raise ValueError("initial_identity belongs to an initial_model that is made, and such a one needs it")
+    if made_of is not None:
+        return dict(made_of)
+    return None if initial_model is None else _hash_of_weights(Path(str(initial_model)))
 
 
 def _hash_of_weights(directory: Path) -> str:

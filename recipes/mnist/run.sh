@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every MNIST experiment of the paper: teacher, students by width and temperature, transfer sets without some digits.
 #
-#   --size full|medium|quick   recipes/mnist/conf/SIZE.yaml: hours on two cores, an hour on one, 3 minutes on two (default full)
+#   --size full|medium|quick   recipes/mnist/conf/SIZE.yaml: a night on two cores, two hours on one, minutes (default full)
 #   --threads N                CPU threads of each run (default 1)
 #   --jobs N                   runs at a time, each in a process (default 2)
 #   --paper-protocol yes|no    report the biases with the fewest test errors beside the honest ones (default yes)

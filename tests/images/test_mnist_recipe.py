@@ -176,7 +176,7 @@ def test_wrong_configurations_are_refused() -> None:
         plan(from_mapping(MnistConfig, {"omit3": {"training": {"epoch": 3}}}))
     for wrong, message in (
         ({"small_distilled": {"temperature": 0.0}}, "temperature must be finite and above 0"),
-        ({"omit3": {"hard_weight": -1.0}}, "expected finite numbers of 0 or more"),
+        ({"omit3": {"hard_weight": -1.0}}, "hard_weight must be finite and at least 0, found -1"),
         ({"small_hard": {"seeds": -1}}, "seeds is -1"),
         ({"widths": {"widths": [0]}}, "expected 1 or more"),
         ({"widths": {"temperatures": [4.0, 4.0]}}, "a value occurs twice"),

@@ -217,7 +217,7 @@ def test_configurations_that_cannot_be_are_refused(tmp_path: Path, capsys: pytes
     for part, wrong, message in (
         ("specialist", {"temperature": 0.0}, "temperature must be finite and above 0"),
         ("specialist", {"images": 0}, "images is 0"),
-        ("distilled_back", {"hard_weight": -1.0}, "hard_weight -1"),
+        ("distilled_back", {"hard_weight": -1.0}, "hard_weight must be finite and at least 0, found -1"),
         ("clusters", {"restarts": 0}, "restarts 0"),
     ):
         with pytest.raises(UserError, match=message):

@@ -197,18 +197,28 @@ class KnownMatrix(PredictionCovariance):
 
 
 def test_correlation_columns_are_unit_columns_of_numpys_correlations() -> None:
-    probs = confused_predictions([[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]])
-    probs[:, 0] = 0.0  # a class that is never predicted correlates with nothing
+    groups = [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    probs = confused_predictions(groups)
     weights = 1.5 ** -torch.arange(12.0)
     probs = probs * weights / (probs * weights).sum(dim=1, keepdim=True)
     streamed = PredictionCovariance(12)
     streamed.update(probs)
     before = streamed.result()
-    found = cluster_classes(streamed, 4, size=3, columns="correlation", seed=1)
+    found = cluster_classes(streamed, 4, size=3, columns="correlation", seed=1, restarts=10)
     assert torch.equal(streamed.result(), before)
-    correlations = np.zeros((12, 12))
-    correlations[1:, 1:] = np.corrcoef(probs[:, 1:].double().numpy().T)
-    expected = cluster_classes(KnownMatrix(correlations), 4, size=3, columns="unit", seed=1)
-    assert [ids.tolist() for ids in found] == [ids.tolist() for ids in expected]
+    correlations = np.corrcoef(probs.double().numpy().T)
+    expected = cluster_classes(KnownMatrix(correlations), 4, size=3, columns="unit", seed=1, restarts=10)
+    assert sorted(ids.tolist() for ids in found) == sorted(ids.tolist() for ids in expected) == groups
+    assert found.inertia == pytest.approx(expected.inertia, rel=1e-3)
+    plain = cluster_classes(streamed, 4, size=3, columns="unit", seed=1, restarts=10)
+    assert plain.inertia != pytest.approx(expected.inertia, rel=1e-2)
+    never = probs.clone()
+    never[:, 0] = 0.0  # a class that is never predicted correlates with nothing, and is in some cluster all the same
+    never /= never.sum(dim=1, keepdim=True)
+    streamed = PredictionCovariance(12)
+    streamed.update(never)
+    found = cluster_classes(streamed, 5, size=3, columns="correlation", seed=1, restarts=10)
+    assert 0 in torch.cat(list(found))
+    assert np.isfinite(found.inertia)
     with pytest.raises(UserError, match="columns is 'cosine', expected unit, covariance, correlation"):
         cluster_classes(streamed, 4, size=3, columns="cosine")  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from asr_distill.base import from_mapping, to_mapping
+from asr_distill.distillation.checks import check_options
 from asr_distill.distillation.combine import check_temperature
 from asr_distill.images.augmentation import Distortion
 from asr_distill.images.glyphs import GlyphConfig
@@ -79,8 +80,7 @@ class DistilledBackConfig:
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
-        if not self.soft_weight >= 0 or not self.hard_weight >= 0:
-            raise ValueError(f"soft_weight is {self.soft_weight}, hard_weight {self.hard_weight}; expected 0 or more")
+        check_options(self.soft_weight, self.hard_weight, "paper", "mean")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from asr_distill.base import from_mapping
+from asr_distill.distillation.checks import check_options
 from asr_distill.distillation.combine import check_temperature
 from asr_distill.training import TrainingConfig
 
@@ -39,7 +39,8 @@ class SoftRuns:
     hard_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_runs(self.seeds, (self.temperature,), (self.soft_weight, self.hard_weight))
+        _check_runs(self.seeds, (self.temperature,))
+        check_options(self.soft_weight, self.hard_weight, "paper", "mean")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class WidthRuns:
     hard_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_runs(self.seeds, self.temperatures, (self.soft_weight, self.hard_weight))
+        _check_runs(self.seeds, self.temperatures)
+        check_options(self.soft_weight, self.hard_weight, "paper", "mean")
         for name, values in (("widths", self.widths), ("temperatures", self.temperatures)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} {list(values)}: a value occurs twice")
@@ -62,13 +64,11 @@ class WidthRuns:
             raise ValueError(f"widths {list(self.widths)}: expected 1 or more")
 
 
-def _check_runs(seeds: int, temperatures: tuple[float, ...] = (), weights: tuple[float, ...] = ()) -> None:
+def _check_runs(seeds: int, temperatures: tuple[float, ...] = ()) -> None:
     if seeds < 0:
         raise ValueError(f"seeds is {seeds}, expected 0 or more")
     for value in temperatures:
         check_temperature(value)
-    if any(not (math.isfinite(value) and value >= 0) for value in weights):
-        raise ValueError(f"weights {list(weights)}: expected finite numbers of 0 or more")
 
 
 @dataclass(frozen=True)
