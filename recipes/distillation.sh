@@ -29,9 +29,10 @@ point() {  # the temperature and hard weight that students take
   else echo "--temperature $temperature --hard-weight $hard_weight"; fi
 }
 
-combine_members() {  # combine_members NAME MODE [SIZE]: a folder that decodes, scores and teaches as one model, of the first SIZE
+# combine_members NAME MODE [SIZE [SYSTEM]]: a folder that decodes, scores and teaches as one model, of SYSTEM's first SIZE
+combine_members() {
   local members=() seed
-  for seed in $(seq 0 $((${3:-$ensemble_size} - 1))); do members+=("$exp/models/baseline/seed$seed"); done
+  for seed in $(seq 0 $((${3:-$ensemble_size} - 1))); do members+=("$exp/models/${4:-baseline}/seed$seed"); done
   distill ensemble combine --members "${members[@]}" --mode "$2" --output "$exp/models/$1/seed0"
 }
 
@@ -49,8 +50,9 @@ measure_seeds() {
   local system=$1 seed first=${2%% *} tuned=${3:-$1} model
   for seed in $2; do
     model=$exp/models/$system/seed$seed
+    # shellcheck disable=SC2046,SC2086
     newer "$exp/accuracy/$system/seed$seed.json" "$model" ||
-      distill accuracy --model "$model" --frames "$exp"/senones/frames/{train,dev,test} --autocast auto \
+      distill accuracy --model "$model" --frames $(printf "$exp/senones/frames/%s " $accuracy_sets) --autocast auto \
         --output "$exp/accuracy/$system/seed$seed.json"
     if [ "$tuned" = "$system" ] && [ "$seed" = "$first" ]; then
       newer "$exp/decode/${system}_phones/seed$seed/test/decode.json" "$model" ||
@@ -79,7 +81,7 @@ search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each 
     [ "$name" != phones ] || phones=(--graph "$exp/graph/senones/phones" --alignments "$exp/align/alignments_test.jsonl.gz")
     # shellcheck disable=SC2086
     distill decode --model "$exp/models/$1/seed$2" --system "$1" --cuts "$exp/senones/labels/cuts_test.jsonl.gz" \
-      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $beam_options
+      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $network_options $beam_options
   done
 }
 
@@ -137,19 +139,23 @@ train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, so
   for pair in $small_data; do
     share=${pair%:*} name=$(share_name "${pair%:*}")
     # shellcheck disable=SC2086
-    train_seeds "$config" "hard_$name" 0 $train_options --share "$share" --set "epochs=${pair#*:}" --set patience=10
+    train_seeds "$config" "hard_$name" "$small_data_seeds" $train_options --share "$share" --set "epochs=${pair#*:}" --set patience=10
     # shellcheck disable=SC2046
-    distil_seeds "soft_$name" 0 $(point) --share "$share" --set "epochs=${pair#*:}" --set keep=last
+    distil_seeds "soft_$name" "$small_data_seeds" $(point) --share "$share" --set "epochs=${pair#*:}" --set keep=last
   done
 }
 
 decode_small_data() {
-  local pair system
+  local pair system seed seeds
+  seeds=$(seq_of "$small_data_seeds")
   for pair in $small_data; do
     for system in "hard_$(share_name "${pair%:*}")" "soft_$(share_name "${pair%:*}")"; do
-      measure_seeds "$system" 0
-      distill accuracy --model "$exp/models/$system/seed0" --frames "$exp/senones/frames/train" --share "${pair%:*}" --autocast auto \
-        --output "$exp/accuracy/${system}_share/seed0.json"
+      measure_seeds "$system" "$seeds"
+      for seed in $seeds; do
+        newer "$exp/accuracy/${system}_share/seed$seed.json" "$exp/models/$system/seed$seed" ||
+          distill accuracy --model "$exp/models/$system/seed$seed" --frames "$exp/senones/frames/train" --share "${pair%:*}" \
+            --autocast auto --output "$exp/accuracy/${system}_share/seed$seed.json"
+      done
     done
   done
 }
@@ -157,12 +163,16 @@ decode_small_data() {
 share_name() { awk "BEGIN { printf \"%gpct\", 100 * $1 }"; }
 
 # One thing changed at a time, from the chosen point. Where that is the network or its input, the same with hard labels is the control.
+# With ablation_options, such as fewer epochs, the student and its control are trained with them too, to be compared with.
 train_ablations() {
+  # shellcheck disable=SC2034  # for distil_seeds
+  local student_options="$student_options $ablation_options"
   local half=$((student_width / 2)) quarter=$((student_width / 4)) wide=$((student_width * 3 / 2))
   soft_targets geometric/seed0 geometric
   soft_targets distilled/seed0 generation2
   # shellcheck disable=SC2046
   {
+    [ -z "$ablation_options" ] || distil_seeds ab_reference 0 $(point)
     distil_seeds ab_geometric 0 $(point) --soft-targets "$exp/targets/geometric"
     distil_seeds ab_generation2 0 $(point) --soft-targets "$exp/targets/generation2"
     distil_seeds ab_half 0 $(point) --set "network.width=$half"
@@ -182,6 +192,8 @@ train_ablations() {
     distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
     distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
   }
+  # shellcheck disable=SC2086
+  [ -z "$ablation_options" ] || train_seeds "$student_config" ab_reference_hard 0 $student_options
   hard_ablation half "network.width=$half"
   hard_ablation quarter "network.width=$quarter"
   hard_ablation deeper "network.layers=6"
@@ -207,7 +219,7 @@ compare_stores() {
 }
 
 decode_ablations() {
-  local folder name
+  local folder name language_models=${language_models##* }  # one language model is enough here
   measure_seeds geometric 0
   for folder in "$exp"/models/ab_*; do
     name=$(basename "$folder")

@@ -7,6 +7,7 @@ recipe_dir=recipes/$recipe
 source recipes/stages.sh
 source recipes/distillation.sh
 source recipes/specialists.sh
+source recipes/paper_size.sh
 
 # --- how the run goes
 stage=1
@@ -61,7 +62,9 @@ sweep_temperatures=1,2,5,10
 sweep_hard_weights=0,0.5,1
 sweep_options=""           # such as --set epochs=1
 small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:epochs; "" for none
+small_data_seeds=0
 ablations=no
+ablation_options=""        # such as --set epochs=4: a smaller budget for all of them, and for the student they are compared with
 sequence=no                # yes: fine-tune the first baseline and the first student by lattice-free MMI
 sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=2500 --set keep=last"
 # --- specialists for senones (stage 28), from the first baseline
@@ -72,6 +75,10 @@ specialist_clusters=20
 specialist_size=30         # senones of each; clusters overlap
 cluster_options=""         # of `asr-distill specialists cluster`, such as --num-frames 200000
 combine_options=""         # of `asr-distill specialists combine`, such as --top-n 2
+# --- many networks of the paper's size (stage 29)
+large=no                   # yes: ensemble_size networks of 8x2560, their soft targets, students of that size
+large_options=""           # of `asr-distill train` and `distill`: members and students have the same
+large_student_seeds=0
 # --- search
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
@@ -341,5 +348,6 @@ if [ "$distillation" = yes ]; then
 fi
 [ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence
 [ "$specialists" = no ] || run_stage 28 specialists "models/baseline/, senones/" "specialists/, models/specialists/" train_specialists
+[ "$large" = no ] || run_stage 29 large "senones/, graph/" "models/large/, models/large_distilled/, decode/" large_networks
 rm -f "$exp"/.stages/*-report  # always anew: another option may have added rows
 run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report

@@ -216,7 +216,7 @@ def _named_table(name: str, rows: Sequence[Mapping[str, Any]], results: Mapping[
             ("WER % [95 %]", lambda r: with_interval(r["wer_test"], r["wer_ci95"])),
             ("PER %", lambda r: number(r["per"])),
         ]
-        text = "Regained: of the frame accuracy that a small training set costs with hard labels, the share that is won back."
+        text = "Regained: the share won back of what hard labels lack against all data, or against the ensemble."
         return Section(title, [text] if any("regained" in row for row in rows) else [], [_columns(rows, columns)])
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return Section(title, tables=[Table(tuple(keys), tuple(tuple(number(row.get(key)) for key in keys) for row in rows))])

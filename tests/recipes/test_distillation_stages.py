@@ -19,6 +19,7 @@ distill() { printf '%q ' "$@"; echo; }
 say() { :; }
 source recipes/stages.sh
 source recipes/distillation.sh
+source recipes/paper_size.sh
 eval "$(sed -n '/^exp=""/,/^conf=/p' recipes/speech.sh)"
 for name in seq_of decode_system; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
 keep_scale() { :; }
@@ -54,6 +55,25 @@ def test_controls_of_ablations_differ_in_their_targets_only(tmp_path: Path) -> N
         for same in ("--set", "--config", "--train", "--dev", "--inventory", "--priors", "--seeds"):
             assert option(student, same) == option(control, same) != []
     assert option(found["ab_logits"], "--loss") == ["logits"]
+
+
+def test_ablations_of_a_smaller_budget_have_a_student_and_a_control_of_that_budget(tmp_path: Path) -> None:
+    found = trained(tmp_path, "student_options='--set epochs=12'; ablation_options='--set epochs=4'; train_ablations")
+    assert (found["ab_reference"][0], found["ab_reference_hard"][0]) == ("distill", "train")
+    assert {tuple(option(words, "--set")[:2]) for words in found.values()} == {("epochs=12", "epochs=4")}  # the last counts
+    assert not any("reference" in name for name in trained(tmp_path, "train_ablations"))
+
+
+def test_networks_of_the_papers_size_and_their_student_differ_in_their_targets_only(tmp_path: Path) -> None:
+    asked = commands(tmp_path, "ensemble_size=3 large_options='--set epochs=1' large_student_seeds=0-1; train_large")
+    members, combined, targets, student = asked
+    assert option(combined, "--output") == [f"{tmp_path}/models/large_ensemble/seed0"]
+    assert option(targets, "--teacher") == option(combined, "--output")
+    assert option(student, "--soft-targets") == option(targets, "--output")
+    assert (option(members, "--seeds"), option(student, "--seeds")) == (["0-2"], ["0-1"])
+    for same in ("--set", "--config", "--train", "--dev", "--inventory", "--priors"):
+        assert option(members, same) == option(student, same) != []
+    assert option(student, "--config") == ["recipes/conf/paper.yaml"]
 
 
 def test_sequence_training_has_the_same_steps_of_cross_entropy_beside_it(tmp_path: Path) -> None:
@@ -95,8 +115,9 @@ def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_p
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
     settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no ensemble_sizes_wer='2 3 5'"
+    settings += " ablation_options='--set epochs=4'"
     work = "train_ensemble; decode_ensemble; train_students; decode_students; train_small_data; decode_small_data"
-    asked = commands(tmp_path, f"{settings}; {work}; train_ablations; compare_stores; train_sequence")
+    asked = commands(tmp_path, f"{settings}; {work}; large_networks; train_ablations; compare_stores; train_sequence")
     for output in [Path(option(words, "--output")[0]) for words in asked if words[0] in ("train", "distill")]:
         if output.name.startswith("ab_"):
             (output / "seed0").mkdir(parents=True)
