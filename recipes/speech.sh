@@ -48,7 +48,7 @@ seeds=0
 # --- distillation (stages 16 to 27)
 distillation=no            # yes: an ensemble, its soft targets, students and their controls
 ensemble_size=10
-ensemble_sizes_wer=""      # such as "2 3 5": also search with the first so many networks; the reports have rows for 2, 3 and 5
+ensemble_sizes_wer=""      # such as "2 3 5": also search with the first so many networks; the reports have rows for 2 to 9
 target_options="--mode dense"  # of `asr-distill soft-targets`: some hundred senones can be kept whole; many thousand ask for topk
 student_config=recipes/conf/student.yaml
 student_options=""         # of `asr-distill train` and `distill`, such as --set epochs=3: students and their controls have the same
