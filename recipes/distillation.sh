@@ -219,8 +219,9 @@ compare_stores() {
 }
 
 decode_ablations() {
-  local folder name language_models=${language_models##* }  # one language model is enough here
+  local folder name language_models=${language_models##* }  # one is enough here
   measure_seeds geometric 0
+  local accuracy_sets="dev test"
   for folder in "$exp"/models/ab_*; do
     name=$(basename "$folder")
     case $name in
