@@ -31,9 +31,10 @@ point() {  # the temperature and hard weight that students take
 
 # combine_members NAME MODE [SIZE [SYSTEM]]: a folder that decodes, scores and teaches as one model, of SYSTEM's first SIZE
 combine_members() {
-  local members=() seed
+  local members=() dev=() seed
   for seed in $(seq 0 $((${3:-$ensemble_size} - 1))); do members+=("$exp/models/${4:-baseline}/seed$seed"); done
-  distill ensemble combine --members "${members[@]}" --mode "$2" --output "$exp/models/$1/seed0"
+  case $2 in weighted|best) dev=(--dev "$exp/senones/frames/dev" --autocast auto) ;; esac
+  distill ensemble combine --members "${members[@]}" --mode "$2" "${dev[@]}" --output "$exp/models/$1/seed0"
 }
 
 soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_options]
@@ -162,7 +163,8 @@ decode_small_data() {
 
 share_name() { awk "BEGIN { printf \"%gpct\", 100 * $1 }"; }
 
-# One thing changed at a time, from the chosen point. Where that is the network or its input, the same with hard labels is the control.
+# One thing changed at a time: from the chosen point, or for losses from ab_paper_t2 and ab_soft_only_t2, which are at T = 2. Where it
+# is the network or its input, the same with hard labels is the control.
 # With ablation_options, such as fewer epochs, the student and its control are trained with them too, to be compared with.
 train_ablations() {
   # shellcheck disable=SC2034  # for distil_seeds
@@ -184,10 +186,11 @@ train_ablations() {
     distil_seeds ab_warm 0 $(point) --initial-model "$exp/models/baseline/seed0"
     distil_seeds ab_soft_only_t1 0 --temperature 1 --hard-weight 0
     distil_seeds ab_soft_only_t2 0 --temperature 2 --hard-weight 0
+    distil_seeds ab_paper_t2 0 --temperature 2 --hard-weight 0.5
     distil_seeds ab_convex 0 --loss convex --temperature 2 --soft-weight 0.5 --hard-weight 0.5
     distil_seeds ab_student_at_one 0 --loss student_at_one --temperature 2 --hard-weight 0.5
     distil_seeds ab_corrected 0 --loss corrected --temperature 2 --hard-weight 0
-    distil_seeds ab_logits 0 --loss logits --temperature 1 --hard-weight 0
+    distil_seeds ab_logits 0 --loss logits --temperature 2 --hard-weight 0
     distil_seeds ab_on_the_fly 0 $(point) --teacher "$exp/models/ensemble/seed0"
     distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
     distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
@@ -220,7 +223,10 @@ compare_stores() {
 
 decode_ablations() {
   local folder name language_models=${language_models##* }  # one is enough here
-  measure_seeds geometric 0
+  for name in geometric weighted best; do
+    [ -f "$exp/models/$name/seed0/ensemble.json" ] || combine_members "$name" "$name"
+    measure_seeds "$name" 0
+  done
   local accuracy_sets="dev test"
   for folder in "$exp"/models/ab_*; do
     name=$(basename "$folder")

@@ -163,8 +163,13 @@ def test_smaller_ensembles_are_searched_at_the_scales_of_the_whole(tmp_path: Pat
     assert [c for c in commands(tmp_path, "measure_seeds() { :; }; decode_ensemble") if c[0] != "accuracy"] == []
 
 
-def test_the_geometric_mean_is_searched_with_the_ablations(tmp_path: Path) -> None:
+def test_the_other_means_are_searched_with_the_ablations(tmp_path: Path) -> None:
     """Stage 17 may be done when they are first asked for."""
     (tmp_path / "models/ab_half/seed0").mkdir(parents=True)
-    searched = {option(c, "--system")[0] for c in commands(tmp_path, "decode_ablations") if c[0] == "decode"}
-    assert searched == {"geometric", "ab_half"}
+    (tmp_path / "models/geometric/seed0").mkdir(parents=True)
+    (tmp_path / "models/geometric/seed0/ensemble.json").write_text("{}")
+    asked = commands(tmp_path, "decode_ablations")
+    searched = {option(c, "--system")[0] for c in asked if c[0] == "decode"}
+    assert searched == {"geometric", "weighted", "best", "ab_half"}
+    combined = {option(c, "--mode")[0]: option(c, "--dev") for c in asked if c[0] == "ensemble"}
+    assert combined == {key: [f"{tmp_path}/senones/frames/dev"] for key in ("weighted", "best")}
