@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,29 @@ def test_a_lattice_rescored(an4_dir: Path, graph: Graph, bundle: Path) -> None:
     first_pass = searched(graph, bundle, recordings)
     (same,) = run("rescore.py", bundle, graph.path, small, small, 1.0, *recordings)
     assert same == f"{recordings[0]} {first_pass[0]} (first pass: {first_pass[0]})"
+
+
+def test_another_language_model_chooses_another_of_the_best(an4_dir: Path, graph: Graph, bundle: Path, tmp_path: Path) -> None:
+    """A unigram model has the first pass's words at 1e-6 each; the best is then worked out here from both files' figures."""
+    recording = sorted(an4_dir.glob("wav/an4test_clstk/fcaw/*.wav"))[0]
+    small = unigrams(an4_dir / "etc" / "an4.ug.lm")
+    student = Student.load(bundle)
+    scores = student.log_likelihoods(soundfile.read(recording, dtype="float32")[0]) * 0.2
+    (result,) = K2Decoder(graph, nbest=100).decode(scores[None], torch.tensor([len(scores)]))
+    large = {word: -6.0 if word in result.words else -1.0 for word in small}
+    lines = [f"{value} {word}" for word, value in large.items()]
+    arpa = "\n".join(["\\data\\", f"ngram 1={len(lines)}", "", "\\1-grams:", *lines, "", "\\end\\", ""])
+    (tmp_path / "large.arpa").write_text(arpa)
+
+    def total(words: Sequence[str], score: float) -> float:
+        return score + math.log(10) * sum(large[word] - small[word] for word in (*words, "</s>"))
+
+    best = max(result.nbest, key=lambda hypothesis: total(hypothesis.words, hypothesis.score)).words
+    assert list(best) != list(result.words)
+    (line,) = run("rescore.py", bundle, graph.path, an4_dir / "etc" / "an4.ug.lm", tmp_path / "large.arpa", 1.0, recording)
+    assert line == f"{recording} {' '.join(best)} (first pass: {' '.join(result.words)})"
+
+
+def unigrams(path: Path) -> dict[str, float]:
+    lines = path.read_text().rpartition("\\1-grams:")[2].partition("\\end\\")[0].splitlines()
+    return {words[1]: float(words[0]) for words in map(str.split, lines) if len(words) >= 2}
