@@ -121,6 +121,7 @@ def ratio_rows(bench: Mapping[str, Any]) -> list[dict[str, Any]]:
         for key, sides in (
             ("read_vs_step", "read / student's step"),
             ("read_mapped_vs_step", "read from mapped files / student's step"),
+            ("read_to_loss_vs_step", "read and taken through the loss / student's step"),
             ("read_dense_vs_step", "read as (N, C) / student's step"),
             ("read_vs_ensemble", f"read / {row['members']} networks again"),
         ):

@@ -13,16 +13,17 @@ from asr_distill.bench.configuration import SoftTargetCase, TrainingCase
 from asr_distill.bench.frames import write_random_store
 from asr_distill.bench.pairs import compare, interleave
 from asr_distill.bench.training import ResidentSteps, training_config
-from asr_distill.distillation import SoftTargetStore, combine_posteriors, soften
+from asr_distill.distillation import SoftTargetStore, combine_posteriors, soften, sparse_distillation_loss
 from asr_distill.models import count_parameters
 from asr_distill.training import FrameExamples
 from asr_distill.training.precision import precision
 
-READ, MAPPED, DENSE, STEP, ENSEMBLE = "read", "read_mapped", "read_dense", "step", "ensemble"
+READ, MAPPED, DENSE, LOSS, STEP, ENSEMBLE = "read", "read_mapped", "read_dense", "read_to_loss", "step", "ensemble"
 SIDES = {
     READ: "random rows of a topk store that lies in memory: gathered, unpacked, softened to T, as the sparse loss takes them",
     MAPPED: "the same from the mapped files (which the page cache holds)",
     DENSE: "the same as READ, and spread over all classes, (N, C), as the dense loss takes them",
+    LOSS: "the same as READ, and taken through the sparse loss to the gradient of the student's logits, where tails are spread",
     STEP: "a training step of the student on one batch that lies in memory: forward, loss, backward, optimiser",
     ENSEMBLE: "as many forward passes of the student's network as the ensemble has members, combined and softened to T",
 }
@@ -51,6 +52,13 @@ def bench_soft_targets(case: SoftTargetCase, folder: str | Path, *, threads: int
 
         return work
 
+    logits = torch.randn(config.batch_size, case.num_senones, generator=generator).requires_grad_()
+
+    def to_the_loss(rows: torch.Tensor, temperature: float) -> None:
+        targets = store.sparse_targets(rows, temperature)
+        loss = sparse_distillation_loss(logits, targets, temperature=temperature, soft_weight=1.0, hard_weight=0.0)
+        torch.autograd.grad(loss, logits)
+
     def ensemble() -> None:
         for _ in range(case.block_steps):
             _ask_ensemble(steps, case.members, case.temperature)
@@ -59,11 +67,12 @@ def bench_soft_targets(case: SoftTargetCase, folder: str | Path, *, threads: int
         READ: reading(store.sparse_targets),
         MAPPED: reading(mapped.sparse_targets),
         DENSE: reading(store.targets),
+        LOSS: reading(to_the_loss),
         STEP: lambda: steps.run(case.block_steps),
         ENSEMBLE: ensemble,
     }
     seconds = interleave(works, case.pairs)
-    for name in (READ, MAPPED, DENSE):
+    for name in (READ, MAPPED, DENSE, LOSS):
         seconds[name] = [value / _REPEATS for value in seconds[name]]
     amount = case.block_steps * config.batch_size
     rows = {
@@ -72,7 +81,7 @@ def bench_soft_targets(case: SoftTargetCase, folder: str | Path, *, threads: int
             "ours_is": SIDES[ours],
             "reference_is": SIDES[reference],
         }
-        for ours, reference in ((READ, STEP), (MAPPED, STEP), (DENSE, STEP), (READ, ENSEMBLE))
+        for ours, reference in ((READ, STEP), (MAPPED, STEP), (LOSS, STEP), (DENSE, STEP), (READ, ENSEMBLE))
     }
     shards = sum(file.stat().st_size for file in path.glob("shard-*"))
     return {

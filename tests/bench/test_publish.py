@@ -29,7 +29,7 @@ def training(name: str) -> dict:
 
 def reading(name: str, senones: int, ratio: float) -> dict:
     shared = {"case": name, "senones": senones, "bytes_per_frame": 72.125, "members": 10, "threads": 2}
-    keys = ("read_vs_step", "read_mapped_vs_step", "read_dense_vs_step", "read_vs_ensemble")
+    keys = ("read_vs_step", "read_mapped_vs_step", "read_dense_vs_step", "read_to_loss_vs_step", "read_vs_ensemble")
     return {**shared, **{key: compared(ratio) for key in keys}}
 
 
@@ -83,7 +83,7 @@ def test_results_follow_the_contract() -> None:
         "store_read_vs_student_step": 300.0,
         "store_bytes_per_frame_14k": 72.125,
     }
-    assert len(results["tables"]["ratios"]) == 4 + 2 + 8 + 4
+    assert len(results["tables"]["ratios"]) == 4 + 2 + 10 + 4
     assert "simulated" in results["about"]
     assert [row["rate"] for row in results["tables"]["specialists"]] == [205, None, 250]
     assert {"process": "specialists, 15,000 classes", "peak MiB": 400, "of it imports": 250} in results["tables"]["memory"]

@@ -26,7 +26,7 @@ CASE = SoftTargetCase(
 
 def test_each_ratio_is_of_the_speeds_beside_it(tmp_path: Path) -> None:
     row = bench_soft_targets(CASE, tmp_path, threads=1)
-    for key in ("read_vs_step", "read_mapped_vs_step", "read_dense_vs_step", "read_vs_ensemble"):
+    for key in ("read_vs_step", "read_mapped_vs_step", "read_dense_vs_step", "read_to_loss_vs_step", "read_vs_ensemble"):
         found = row[key]
         assert found["ratio"]["pairs"] == 2
         assert found["ratio"]["min"] <= found["ours"] / found["reference"] * 1.5
