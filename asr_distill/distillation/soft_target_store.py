@@ -28,6 +28,7 @@ from asr_distill.distillation.soft_target_writer import SoftTargetWriter
 from asr_distill.distillation.sparse import SparseTargets
 
 _RESIDENT_BYTES = 4 << 30  # records up to this size are kept in memory
+_TAIL_FILES = {TAIL_SHAPE: "tail_shape_sha256", TAIL_BASIS: "tail_basis_sha256"}  # what meta.json calls their checksums
 
 
 class SoftTargetStore:
@@ -51,8 +52,7 @@ class SoftTargetStore:
         )
         # where there are no ranks there is neither the setting nor the file, as in stores from before them
         self._settings = [*SETTING_TYPES, *(["tail_rank"] if self.encoding.tail_rank else [])]
-        self._tail_files = {TAIL_SHAPE: "tail_shape_sha256", TAIL_BASIS: "tail_basis_sha256"}
-        self._tail_files = {file: name for file, name in self._tail_files.items() if meta.get(name) is not None}
+        self._tail_files = {file: name for file, name in _TAIL_FILES.items() if meta.get(name) is not None}
         self.mode, self.num_classes, self.temperatures = self.encoding.mode, meta["num_classes"], self.encoding.temperatures
         self.senones_hash: str | None = meta["senones_hash"]
         self.teacher: dict[str, Any] = meta["teacher"]
@@ -112,7 +112,7 @@ class SoftTargetStore:
         """Opens a finished store; its targets are returned on ``device``.
 
         resident_bytes: up to this size the records are read into the device's memory and their checksums compared; above it
-        they stay in mapped files, whose bytes only `verify` reads.
+        they stay in mapped files, whose bytes only `verify` reads. The checksums of the tail's files are always compared.
         Raises `UserError` naming the folder or the file that is absent, foreign, unfinished, of another version, cut short or,
         where it is read, changed.
         """
@@ -250,4 +250,6 @@ class SoftTargetStore:
 
     def _read_array(self, file: str, rows: int) -> torch.Tensor:
         array = np.array(map_array(self.path / file, (rows, self.num_classes), "float32"))
+        if hash_of_file(self.path / file) != self.meta.get(_TAIL_FILES[file]):
+            raise UserError(f"{self.path / file} changed since the store was written; {AGAIN}")
         return torch.from_numpy(array).to(self.device)

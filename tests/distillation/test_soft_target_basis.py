@@ -222,9 +222,13 @@ def test_changed_files_of_the_tail_are_found(tmp_path: Path, monkeypatch, file: 
     path = write(tmp_path / "store")
     original = (path / file).read_bytes()
     changed = original[:-1] + bytes([original[-1] ^ 1])
+    store = SoftTargetStore.open(path)
     (path / file).write_bytes(changed)
     with pytest.raises(UserError, match=f"{file} changed since the store was written"):
-        SoftTargetStore.open(path).verify()
+        store.verify()
+    for resident_bytes in (0, 1 << 30):
+        with pytest.raises(UserError, match=f"{file} changed since the store was written"):
+            SoftTargetStore.open(path, resident_bytes=resident_bytes)
     np.save(path / file, np.zeros((2, CLASSES), np.float32))
     with pytest.raises(UserError, match=rf"{file} holds float32 \(2, 30\), expected float32"):
         SoftTargetStore.open(path)
