@@ -5,6 +5,7 @@ A folder; ``soft_target_shards.py`` names its files, ``soft_target_modes.py`` sa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class SoftTargetStore:
         self._index = {cut_id: index for index, cut_id in enumerate(self.cut_ids)}
         self._starts = np.concatenate([[0], np.cumsum([shard.num_frames for shard in self._shards])])
         self._maps = [shard.records(path, self.bytes_per_frame) for shard in self._shards]
+        self._checked: set[int] = set()  # shards whose bytes were compared with their checksums
+        self._checking = threading.Lock()
         self._tail_shape, self._tail_basis = self._read_tail()
         self._resident = self._in_memory() if self.num_frames * self.bytes_per_frame <= resident_bytes else None
 
@@ -112,7 +115,9 @@ class SoftTargetStore:
         """Opens a finished store; its targets are returned on ``device``.
 
         resident_bytes: up to this size the records are read into the device's memory and their checksums compared; above it
-        they stay in mapped files, whose bytes only `verify` reads. The checksums of the tail's files are always compared.
+        they stay in mapped files, and a shard's checksum is compared before the first of its records is read: the first pass
+        reads each shard twice, and as a batch of random rows meets many shards, most of that falls to the first batches.
+        The checksums of the tail's files are always compared here. Threads may read one store together.
         Raises `UserError` naming the folder or the file that is absent, foreign, unfinished, of another version, cut short or,
         where it is read, changed.
         """
@@ -228,16 +233,27 @@ class SoftTargetStore:
         records = np.empty((len(wanted), self.bytes_per_frame), dtype=np.uint8)
         for shard in np.flatnonzero(np.diff(bounds)):
             part = slice(bounds[shard], bounds[shard + 1])
+            self._check(int(shard))
             records[order[part]] = self._maps[shard][in_order[part] - self._starts[shard]]
         return torch.from_numpy(records).to(self.device)
 
     def _in_memory(self) -> torch.Tensor:
         records = np.empty((self.num_frames, self.bytes_per_frame), dtype=np.uint8)
         for shard, start, part in zip(self._shards, self._starts, self._maps, strict=False):
-            if not shard.verify(self.path):
-                raise UserError(f"{self.path}/shard-{shard.index:05d}.npy changed since the store was written; {AGAIN}")
+            self._check(shard.index)
             records[start : start + len(part)] = part
         return torch.from_numpy(records).to(self.device)
+
+    def _check(self, index: int) -> None:
+        """Compares a shard's checksum the first time; a thread that finds it being compared waits for the outcome."""
+        if index in self._checked:
+            return
+        with self._checking:
+            if index in self._checked:
+                return
+            if not self._shards[index].verify(self.path):
+                raise UserError(f"{self.path}/shard-{index:05d}.npy changed since the store was written; {AGAIN}")
+            self._checked.add(index)
 
     def _read_tail(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``(temperatures, C)`` and the directions ``(R, C)``; what has no tail gets the uniform one, which nothing uses."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,51 @@ def test_altered_files_are_found_by_verify_and_where_they_are_read(tmp_path: Pat
     np.save(path / "tail_shape.npy", np.zeros((2, 3), np.float32))
     with pytest.raises(UserError, match=r"tail_shape\.npy holds float32 \(2, 3\), expected float32 \(2, 11\)"):
         SoftTargetStore.open(path)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_altered_records_in_mapped_files_are_refused_before_they_are_read(tmp_path: Path, mode: str) -> None:
+    path, temperature = write(tmp_path / "store", mode), MODES[mode][-1]
+    untouched = SoftTargetStore.open(path, resident_bytes=0)
+    rows = torch.arange(untouched.num_frames)
+    whole = untouched.targets(rows, temperature)
+    shard = path / "shard-00001.npy"  # rows 7 to 12
+    values = shard.read_bytes()
+    shard.write_bytes(values[:-1] + bytes([values[-1] ^ 1]))
+    altered = SoftTargetStore.open(path, resident_bytes=0)  # what another object found is not taken over
+    assert torch.equal(altered.targets(rows[:7], temperature), whole[:7])
+    for wanted in (rows, rows[12:14], rows[7:8]):
+        with pytest.raises(UserError, match=r"shard-00001\.npy changed since the store was written; remove its folder"):
+            altered.targets(wanted, temperature)
+    assert torch.equal(altered.targets(rows[13:], temperature), whole[13:])
+    shard.write_bytes(values)
+    assert torch.equal(altered.targets(rows, temperature), whole)  # a shard that was refused is looked at again
+
+
+def test_threads_compare_each_mapped_shard_once_and_wait_for_the_outcome(tmp_path: Path, monkeypatch) -> None:
+    path = write(tmp_path / "store", "dense")
+    verify, compared = Shard.verify, []
+
+    def slowly(self: Shard, folder: Path) -> bool:
+        compared.append(self.index)
+        time.sleep(0.05)
+        return verify(self, folder)
+
+    monkeypatch.setattr(Shard, "verify", slowly)
+    expected = SoftTargetStore.open(path).targets(torch.arange(19), 1.0)
+    assert compared == [0, 1, 2]
+    store = SoftTargetStore.open(path, resident_bytes=0)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda seed: store.targets(torch.arange(19).roll(seed), 1.0), range(8)))
+    assert sorted(compared) == [0, 0, 1, 1, 2, 2]
+    assert all(torch.equal(values, expected.roll(seed, 0)) for seed, values in enumerate(found))
+    values = bytearray((path / "shard-00002.npy").read_bytes())
+    values[-1] ^= 1
+    (path / "shard-00002.npy").write_bytes(values)
+    altered = SoftTargetStore.open(path, resident_bytes=0)
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = [pool.submit(altered.targets, torch.arange(13, 19), 1.0) for _ in range(8)]
+    assert all("shard-00002.npy changed" in str(outcome.exception()) for outcome in outcomes)
 
 
 @pytest.mark.parametrize(
