@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     temperatures, hard_weights = _grid(args)
     _check_loss(args, hard_weights)
+    _check_store(args)
     seeds = parse_seeds(args.seeds)
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
@@ -121,6 +122,15 @@ def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:
             ) from None
         if args.soft_weight == 0 and hard_weight == 0:
             raise UserError("--soft-weight 0 with --hard-weight 0 leaves nothing to learn from; give one of them")
+
+
+def _check_store(args: argparse.Namespace) -> None:
+    """Raises `UserError` for a store that does not hold what the loss reads, before the first run."""
+    from asr_distill.distillation import SoftTargetStore
+    from asr_distill.training.distillation import check_targets
+
+    if args.soft_targets is not None:
+        check_targets(args.loss, SoftTargetStore.open(args.soft_targets, resident_bytes=0).mode, str(args.soft_targets))
 
 
 def _distill(args: argparse.Namespace, temperature: float, hard_weight: float, seed: int, output: Path) -> dict[str, Any]:

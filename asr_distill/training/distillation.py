@@ -31,8 +31,8 @@ class Distillation:
     """Soft and hard targets in one loss, equation by ``variant``; see `asr_distill.distillation.soft_target_loss`.
 
     teacher: gives the soft targets of a batch. soft_weight, hard_weight: of the two terms (of the ``paper`` variant both are
-    explicit). Frames without a label have a soft term only. Sparse targets stay sparse but for ``corrected``
-    and ``logits``, which need a target for every class.
+    explicit). Frames without a label have a soft term only. Sparse targets stay sparse but for ``corrected``, which needs a
+    target for every class; ``logits`` refuses them by `UserError`.
     """
 
     def __init__(self, teacher: Teacher, *, soft_weight: float = 1.0, hard_weight: float = 0.5, variant: str = "paper") -> None:
@@ -45,8 +45,10 @@ class Distillation:
         targets = self.teacher(batch)
         scores = logits.float()
         hard = torch.where(labels >= 0, labels, -100) if self.hard_weight > 0 or self.variant == "corrected" else None
-        if isinstance(targets, SparseTargets) and self.variant in ("corrected", "logits"):
-            targets = targets.dense()
+        if isinstance(targets, SparseTargets):
+            check_targets(self.variant, "sparse", "the teacher")
+            if self.variant == "corrected":
+                targets = targets.dense()
         temperature, soft_weight, hard_weight = self.teacher.temperature, self.soft_weight, self.hard_weight
         if isinstance(targets, SparseTargets):
             loss = sparse_distillation_loss(
@@ -76,6 +78,16 @@ class Distillation:
             "hard_weight": self.hard_weight,
             "teacher": self.teacher.describe(),
         }
+
+
+def check_targets(variant: str, mode: str, where: str) -> None:
+    """Raises `UserError` for ``logits`` with targets of another mode than ``dense``: they hold no logit for every class."""
+    if variant == "logits" and mode != "dense":
+        raise UserError(
+            f"the loss logits matches the logits of all classes, and the targets of {where} are {mode}: drawn or tail classes"
+            " have none of their own. Next: write the store again with `asr-distill soft-targets --mode dense`, or ask the"
+            " model itself with --teacher DIR"
+        )
 
 
 class StoredTeacher:

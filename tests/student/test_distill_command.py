@@ -31,6 +31,15 @@ def targets(corpus: Any) -> Path:
     return path
 
 
+def write_targets(corpus: Any, path: Path, mode: str, *temperatures: float) -> Path:
+    """What the tiny model says about the corpus, in another mode of the store."""
+    words = ["--teacher", str(corpus.train()), "--frames", str(corpus.store("speaker")), "--mode", mode, "--quiet"]
+    given = ",".join(f"{value:g}" for value in temperatures)
+    options = ["--top-k", "3", "--tail-rank", "0", "--temperatures", given]
+    assert main(["soft-targets", *words, *options, "--output", str(path)]) == 0
+    return path
+
+
 def distil(corpus: Any, output: Path, *words: str) -> int:
     stores = ["--train", str(corpus.store("speaker")), "--dev", str(corpus.store("speaker")), "--allow-shared-speakers"]
     files = ["--inventory", str(corpus.folder / "senones.json"), "--priors", str(corpus.folder / "priors.json")]
@@ -77,6 +86,30 @@ def test_store_and_teacher_on_the_fly_agree(corpus: Any, targets: Path, tmp_path
         json.loads(line)["models"][0]["train_loss"] for line in capsys.readouterr().out.splitlines() if line.startswith("{")
     ]
     assert losses[-1] == pytest.approx(losses[-2], rel=2e-3)  # the store has 16 bits
+
+
+@pytest.mark.parametrize("mode", ["topk", "sampled"])
+def test_matched_logits_need_a_logit_for_every_class(corpus: Any, tmp_path: Path, capsys: Any, mode: str) -> None:
+    path = write_targets(corpus, tmp_path / mode, mode, 1)
+    words = ["--soft-targets", str(path), "--hard-weight", "0", "--loss"]
+    assert distil(corpus, tmp_path / "student", *words, "logits") == 1
+    message = capsys.readouterr().err
+    assert f"the targets of {path} are {mode}" in message
+    assert "--mode dense" in message
+    assert "--teacher" in message
+    assert not (tmp_path / "student").exists()
+    assert distil(corpus, tmp_path / "corrected", *words, "corrected") == 0
+
+    store, frames = SoftTargetStore.open(path), FrameStore.open(corpus.store("speaker"))
+    batch = {"frame_indices": torch.arange(3), "labels": torch.zeros(3, dtype=torch.int64)}
+    objective = Distillation(StoredTeacher(store, frames, 1.0), hard_weight=0.0, variant="logits")
+    with pytest.raises(UserError, match="--mode dense"):
+        objective(torch.zeros(3, corpus.inventory.num_senones), batch)
+
+
+def test_logits_of_a_dense_store_and_of_a_teacher_are_matched(corpus: Any, targets: Path, tmp_path: Path) -> None:
+    for name, teacher in (("stored", ["--soft-targets", str(targets)]), ("live", ["--teacher", str(corpus.train())])):
+        assert distil(corpus, tmp_path / name, *teacher, "--loss", "logits", "--hard-weight", "0") == 0
 
 
 def test_a_sweep_names_its_best_point_and_the_next_run_takes_it(corpus: Any, targets: Path, tmp_path: Path) -> None:
