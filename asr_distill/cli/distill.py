@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     temperatures, hard_weights = _grid(args)
     _check_loss(args, hard_weights)
-    _check_store(args)
+    _check_store(args, temperatures)
     seeds = parse_seeds(args.seeds)
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
@@ -124,13 +124,17 @@ def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:
             raise UserError("--soft-weight 0 with --hard-weight 0 leaves nothing to learn from; give one of them")
 
 
-def _check_store(args: argparse.Namespace) -> None:
-    """Raises `UserError` for a store that does not hold what the loss reads, before the first run."""
+def _check_store(args: argparse.Namespace, temperatures: list[float]) -> None:
+    """Raises `UserError` for a store that does not hold what the loss reads, or at one of the temperatures."""
     from asr_distill.distillation import SoftTargetStore
     from asr_distill.training.distillation import check_targets
 
-    if args.soft_targets is not None:
-        check_targets(args.loss, SoftTargetStore.open(args.soft_targets, resident_bytes=0).mode, str(args.soft_targets))
+    if args.soft_targets is None:
+        return
+    store = SoftTargetStore.open(args.soft_targets, resident_bytes=0)  # its records are not read here
+    check_targets(args.loss, store.mode, str(store.path))
+    for temperature in temperatures:
+        store.encoding.check_temperature(temperature, str(store.path))
 
 
 def _distill(args: argparse.Namespace, temperature: float, hard_weight: float, seed: int, output: Path) -> dict[str, Any]:

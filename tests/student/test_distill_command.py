@@ -124,6 +124,15 @@ def test_a_sweep_names_its_best_point_and_the_next_run_takes_it(corpus: Any, tar
     assert objective["temperature"] == sweep["chosen"]["temperature"]
 
 
+def test_a_sweep_is_refused_before_its_first_point_is_trained(corpus: Any, tmp_path: Path, capsys: Any) -> None:
+    path = write_targets(corpus, tmp_path / "topk", "topk", 1, 2)
+    for more in ([], ["--jobs", "2"]):
+        words = ["--soft-targets", str(path), "-T", "1,2,3", "--hard-weight", "0", *more]
+        assert distil(corpus, tmp_path / "sweep", *words) == 1
+        assert f"{path} was not written for temperature 3: it holds the tail's mass for 1, 2" in capsys.readouterr().err
+        assert not (tmp_path / "sweep").exists()
+
+
 @pytest.mark.parametrize("chosen", [{"temperature": None, "hard_weight": 0}, {"temperature": -2, "hard_weight": 0}, {}])
 def test_a_point_that_is_none_is_refused(
     corpus: Any, targets: Path, tmp_path: Path, capsys: Any, chosen: dict[str, Any]
