@@ -33,12 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         *("--soften",),
         choices=("ensemble", "members"),
-        default="ensemble",
-        help="with --teacher: soften what the members agree on, or each member (default: %(default)s)",
+        help="with --teacher: soften what the members agree on, or each member (default: ensemble)",
     )
-    add("--temperature", "-T", default="1", metavar="T[,T]", help="several: a sweep (default: %(default)s)")
+    add("--temperature", "-T", metavar="T[,T]", help="several: a sweep (default: 1)")
     add("--soft-weight", type=float, default=1.0, metavar="W", help="of the soft term, times T^2 (default: %(default)s)")
-    add("--hard-weight", default="0.5", metavar="W[,W]", help="of the labels' term; several: a sweep (default: %(default)s)")
+    add("--hard-weight", metavar="W[,W]", help="of the labels' term; several: a sweep (default: 0.5)")
     add(
         "--loss",
         choices=("paper", "convex", "student_at_one", "corrected", "logits"),
@@ -61,6 +60,10 @@ def run(args: argparse.Namespace) -> int:
     from asr_distill.base import UserError, write_json
     from asr_distill.cli.main import emit
 
+    if args.soften is not None and args.teacher is None:
+        raise UserError(
+            f"--soften {args.soften}: a store holds what was combined already. Next: leave it out, or ask with --teacher DIR"
+        )
     temperatures, hard_weights = _grid(args)
     _check_loss(args, hard_weights)
     _check_store(args, temperatures)
@@ -96,6 +99,10 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
     from asr_distill.base import UserError, read_json
 
     if args.point is not None:
+        given = [name for name in ("temperature", "hard_weight") if getattr(args, name) is not None]
+        if given:
+            options = " and ".join(f"--{name.replace('_', '-')} {getattr(args, name)}" for name in given)
+            raise UserError(f"{options} beside --point {args.point}, which says both; give the point or the values")
         sweep = read_json(args.point)
         chosen = sweep.get("chosen") if isinstance(sweep, dict) else None
         if not isinstance(chosen, dict) or not {"temperature", "hard_weight"} <= chosen.keys():
@@ -105,7 +112,9 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
         where = f"{args.point}, the chosen"
         temperature, hard_weight = str(chosen["temperature"]), str(chosen["hard_weight"])
         return parse_numbers(f"{where} temperature", temperature), parse_numbers(f"{where} hard_weight", hard_weight, zero=True)
-    return parse_numbers("--temperature", args.temperature), parse_numbers("--hard-weight", args.hard_weight, zero=True)
+    temperature = "1" if args.temperature is None else args.temperature
+    hard_weight = "0.5" if args.hard_weight is None else args.hard_weight
+    return parse_numbers("--temperature", temperature), parse_numbers("--hard-weight", hard_weight, zero=True)
 
 
 def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:
@@ -189,7 +198,7 @@ def _teacher(args: argparse.Namespace, task: Any, temperature: float, config: An
     model = load_model(args.teacher, device=str(device), autocast=config.autocast)
     model.check_senones(task.inventory.hash, str(args.inventory))
     check_frames(model, task.store, config.window)
-    return ModelTeacher(model, temperature, args.soften)
+    return ModelTeacher(model, temperature, args.soften or "ensemble")
 
 
 def _command(
@@ -198,8 +207,9 @@ def _command(
     """The command line of one student."""
     command = ["distill", "--temperature", str(temperature), "--hard-weight", str(hard_weight), "--seeds", str(seed)]
     command += ["--output", str(output), "--threads", str(threads), "--share", str(args.share)]
-    command += ["--soft-weight", str(args.soft_weight), "--loss", args.loss, "--soften", args.soften]
-    for name in ("config", "train", "dev", "inventory", "priors", "soft_targets", "teacher", "initial_model", "device"):
+    command += ["--soft-weight", str(args.soft_weight), "--loss", args.loss]
+    files = ("config", "train", "dev", "inventory", "priors", "soft_targets", "teacher", "initial_model")
+    for name in (*files, "soften", "device"):
         if getattr(args, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
     command += [word for setting in args.set for word in ("--set", setting)] + (["--quiet"] if args.quiet else [])

@@ -133,6 +133,33 @@ def test_a_sweep_is_refused_before_its_first_point_is_trained(corpus: Any, tmp_p
         assert not (tmp_path / "sweep").exists()
 
 
+def test_options_that_would_do_nothing_are_refused(corpus: Any, targets: Path, tmp_path: Path, capsys: Any) -> None:
+    point = tmp_path / "sweep.json"
+    point.write_text(json.dumps({"chosen": {"temperature": 3, "hard_weight": 0}}))
+    stored = ["--soft-targets", str(targets)]
+    for words, message in (
+        (["--point", str(point), "-T", "1"], f"--temperature 1 beside --point {point}"),
+        (["--point", str(point), "--hard-weight", "0.5"], f"--hard-weight 0.5 beside --point {point}"),
+        (["--point", str(point), "-T", "1,2", "--hard-weight", "0"], "--temperature 1,2 and --hard-weight 0 beside --point"),
+        (["--soften", "members"], "--soften members: a store holds what was combined already"),
+        (["--soften", "ensemble"], "--soften ensemble: a store holds"),
+    ):
+        assert distil(corpus, tmp_path / "student", *stored, *words) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "student").exists()
+
+
+def test_what_is_left_out_has_its_default(corpus: Any, tmp_path: Path) -> None:
+    live = ["--teacher", str(corpus.train()), "--set", "tensorboard=false"]
+    assert distil(corpus, tmp_path / "default", *live) == 0
+    assert distil(corpus, tmp_path / "members", *live, "--soften", "members", "--seeds", "0-1", "--jobs", "2") == 0
+    found = Student.load(tmp_path / "default" / "seed0").config.training["objective"]
+    assert (found["temperature"], found["hard_weight"], found["teacher"]["soften"]) == (1.0, 0.5, "ensemble")
+    for seed in (0, 1):
+        found = Student.load(tmp_path / "members" / f"seed{seed}").config.training["objective"]
+        assert found["teacher"]["soften"] == "members"
+
+
 @pytest.mark.parametrize("chosen", [{"temperature": None, "hard_weight": 0}, {"temperature": -2, "hard_weight": 0}, {}])
 def test_a_point_that_is_none_is_refused(
     corpus: Any, targets: Path, tmp_path: Path, capsys: Any, chosen: dict[str, Any]
