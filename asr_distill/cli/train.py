@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_distill.cli.runs import in_processes, parse_seeds, table_of_runs, threads_of_each
-from asr_distill.cli.train_sequence import configure_sequence, sequence_options, sequence_task
+from asr_distill.cli.train_sequence import complete_sequence_options, configure_sequence, sequence_options, sequence_task
 
 EXAMPLE = (
     "asr-distill train --config recipes/conf/cpu.yaml --train frames/train --dev frames/dev --inventory senones/senones.json"
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from asr_distill.cli.main import emit
     from asr_distill.training import load_training_config
 
+    complete_sequence_options(args)
     settings = [*args.set]
     for name in ("threads", "device"):
         if getattr(args, name) is not None:

@@ -14,10 +14,23 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("hard", "lfmmi", "smbr")
 _DEFAULT_SCALE = 0.15
+_DEFAULTS: dict[str, Any] = {
+    "frame_weight": 0.1,
+    "boost": 0.0,
+    "margin": 0.05,
+    "tolerance": 5,
+    "lm_order": 3,
+    "lm_states": 1000,
+    "lm_scale": 1.0,
+    "lattice_beam": 15.0,
+    "max_frames": 2000,
+    "max_failed_share": 0.05,
+}
+_OPTIONS = ("alignments", "lang", "acoustic_scale", *_DEFAULTS)
 
 
 def configure_sequence(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; they count where ``--objective`` is not ``hard``."""
+    """Adds the options; `complete_sequence_options` refuses them where ``--objective`` is ``hard``."""
     parser.add_argument(
         "--objective",
         choices=OBJECTIVES,
@@ -30,37 +43,42 @@ def configure_sequence(parser: argparse.ArgumentParser) -> None:
         "--lang", type=Path, metavar="DIR", help="numerators from transcripts with this lexicon, not from phones"
     )
     group.add_argument("--acoustic-scale", type=float, metavar="K", help=f"default: the model's own, else {_DEFAULT_SCALE}")
-    group.add_argument("--frame-weight", type=float, default=0.1, metavar="H", help="of cross-entropy, 0 to 1 (default: 0.1)")
-    group.add_argument("--boost", type=float, default=0.0, metavar="B", help="boosted MMI, nats a wrong frame (default: 0)")
-    group.add_argument("--margin", type=float, default=0.05, metavar="M", help="of smbr, nats a frame (default: 0.05)")
+    group.add_argument("--frame-weight", type=float, metavar="H", help="of cross-entropy, 0 to 1 (default: 0.1)")
+    group.add_argument("--boost", type=float, metavar="B", help="boosted MMI, nats a wrong frame (default: 0)")
+    group.add_argument("--margin", type=float, metavar="M", help="of smbr, nats a frame (default: 0.05)")
     group.add_argument(
         "--tolerance",
         type=int,
-        default=5,
         metavar="T",
         help="frames that numerators may leave the alignment; -1: all (default: 5)",
     )
-    group.add_argument("--lm-order", type=int, default=3, metavar="N", help="of the phone n-gram (default: 3)")
-    group.add_argument("--lm-states", type=int, default=1000, metavar="N", help="it has at most (default: 1000)")
-    group.add_argument("--lm-scale", type=float, default=1.0, metavar="S", help="of its log-probabilities (default: 1)")
-    group.add_argument("--lattice-beam", type=float, default=15.0, metavar="B", help="of the log-sums, nats (default: 15)")
-    group.add_argument(
-        "--max-frames", type=int, default=2000, metavar="T", help="longer utterances are left out (default: 2000)"
-    )
-    group.add_argument(
-        "--max-failed-share", type=float, default=0.05, metavar="S", help="of utterances without numerator (default: 0.05)"
-    )
+    group.add_argument("--lm-order", type=int, metavar="N", help="of the phone n-gram (default: 3)")
+    group.add_argument("--lm-states", type=int, metavar="N", help="it has at most (default: 1000)")
+    group.add_argument("--lm-scale", type=float, metavar="S", help="of its log-probabilities (default: 1)")
+    group.add_argument("--lattice-beam", type=float, metavar="B", help="of the log-sums, nats (default: 15)")
+    group.add_argument("--max-frames", type=int, metavar="T", help="longer utterances are left out (default: 2000)")
+    group.add_argument("--max-failed-share", type=float, metavar="S", help="of utterances without numerator (default: 0.05)")
+
+
+def complete_sequence_options(args: argparse.Namespace) -> None:
+    """Gives options that were left out their defaults. Raises `UserError` for any with ``--objective hard``, which has none."""
+    from asr_distill.base import UserError
+
+    given = [f"--{name.replace('_', '-')}" for name in _OPTIONS if getattr(args, name) is not None]
+    if args.objective == "hard" and given:
+        raise UserError(
+            f"{', '.join(given)}: sequence training only, and --objective is hard. Next: leave it out, or add --objective lfmmi"
+        )
+    for name, value in _DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 def sequence_options(args: argparse.Namespace) -> list[str]:
     """The options as words of a command line, for a process that trains one seed."""
     if args.objective == "hard":
         return []
-    names = [
-        *("objective", "alignments", "lang", "acoustic_scale", "frame_weight", "boost", "margin", "tolerance", "lm_order"),
-        *("lm_states", "lm_scale", "lattice_beam", "max_frames", "max_failed_share"),
-    ]
-    given = [(name, getattr(args, name)) for name in names if getattr(args, name) is not None]
+    given = [(name, getattr(args, name)) for name in ("objective", *_OPTIONS) if getattr(args, name) is not None]
     return [f"--{name.replace('_', '-')}={value}" for name, value in given]
 
 
