@@ -43,16 +43,21 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     inventory.save(folder / "senones.json")
     labels = [np.arange(inventory.num_senones)]
     SenonePriors.from_labels(labels, inventory.num_senones, inventory.hash).save(folder / "priors.json")
-    teacher = folder / "teacher"
-    teacher.mkdir()
-    parts = BundleParts(
-        folder / "senones.json", folder / "priors.json", Fbank40Config(), ContextWindow(), Normalisation("utterance")
-    )
-    config = complete_network_config({"name": "senone_dnn", "layers": 1, "width": 8}, inventory.num_senones, 1040)
-    network = build_network(config, torch.Generator().manual_seed(0))
-    save_network(teacher, network, config, {"training": {}, **parts.describe()})
-    parts.write(teacher)
-    return Setting(folder, teacher, frames(folder, "utterance"))
+    bundle(folder / "teacher", 0)
+    return Setting(folder, folder / "teacher", frames(folder, "utterance"))
+
+
+def bundle(path: Path, seed: int) -> Path:
+    """An untrained model of the senones and priors beside it."""
+    path.mkdir()
+    senones, priors = path.parent / "senones.json", path.parent / "priors.json"
+    parts = BundleParts(senones, priors, Fbank40Config(), ContextWindow(), Normalisation("utterance"))
+    num_senones = SenoneInventory.load(senones).num_senones
+    config = complete_network_config({"name": "senone_dnn", "layers": 1, "width": 8}, num_senones, 1040)
+    network = build_network(config, torch.Generator().manual_seed(seed))
+    save_network(path, network, config, {"training": {}, **parts.describe()})
+    parts.write(path)
+    return path
 
 
 def frames(folder: Path, kind: str) -> Path:
@@ -96,6 +101,33 @@ def test_the_store_holds_what_the_teacher_says(setting: Setting, capsys) -> None
         assert torch.allclose(store.log_probs(cut_id, 2.0), torch.log_softmax(posteriors / 2, 1), atol=5e-3)
     assert main(["soft-targets", "--verify", str(output), "--json"]) == 0
     assert printed(capsys) == {"store": str(output), "verified": True, "hash": store.hash}
+
+
+def test_out_of_fold_targets_are_those_of_the_members_that_did_not_train_on_the_cut(setting: Setting, capsys) -> None:
+    members, folder = [setting.teacher, bundle(setting.folder / "other", 1)], setting.folder
+    (folder / "folds.json").write_text('{"u1": [0], "u3": [0, 1], "*": [1]}')
+    words = ["--quiet", "--members", *map(str, members), "--output", str(folder / "both")]
+    assert main(["ensemble", *words, "--folds", str(folder / "folds.json")]) == 0
+    stores = []
+    for teacher in (*members, folder / "both"):
+        words = ["--quiet", "--teacher", str(teacher), "--frames", str(setting.frames), "--mode", "dense"]
+        assert main(["soft-targets", *words, "--output", str(folder / f"of_{teacher.name}")]) == 0
+        stores.append(SoftTargetStore.open(folder / f"of_{teacher.name}"))
+    # the copy at another speed goes with its original; u2 is one of the others
+    for cut_id, member in (("u1", 0), ("u1_sp0.9", 0), ("u2", 1)):
+        first, second, found = (store.log_probs(cut_id, 1.0) for store in stores)
+        assert (first - second).abs().max() > 0.1
+        assert torch.equal(found, (first, second)[member])
+    first, second, found = (store.log_probs("u3", 1.0) for store in stores)
+    assert torch.allclose(found.exp(), (first.exp() + second.exp()) / 2, atol=1e-3)
+    assert stores[2].teacher["folds"] == 3
+
+    (folder / "folds.json").write_text('{"u1": [0]}')
+    words = ["--quiet", "--members", *map(str, members), "--output", str(folder / "partial")]
+    assert main(["ensemble", *words, "--folds", str(folder / "folds.json")]) == 0
+    words = ["--teacher", str(folder / "partial"), "--frames", str(setting.frames), "--output", str(folder / "of_partial")]
+    assert main(["soft-targets", "--quiet", *words]) == 1
+    assert "no entry for cut 'u" in capsys.readouterr().err
 
 
 def test_a_stopped_run_continues(setting: Setting, capsys, monkeypatch) -> None:
