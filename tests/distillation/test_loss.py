@@ -119,13 +119,18 @@ def test_high_temperature_limit() -> None:
 
 
 def test_the_limit_is_lost_without_centring() -> None:
-    """What is matched at high temperature are centred logits: a constant on the student's changes nothing."""
-    logits, teacher, _ = random_frames(2)
-    shifted = (logits + 100.0).detach().requires_grad_()
-    options = {"temperature": 500.0, "hard_weight": 0.0}
-    (plain,) = torch.autograd.grad(distillation_loss(logits, teacher, **options), logits)
-    (moved,) = torch.autograd.grad(distillation_loss(shifted, teacher, **options), shifted)
-    torch.testing.assert_close(plain, moved)
+    """For logits with means T^2 times the gradient stays away from (z - v) / N; it tends to that of the centred ones."""
+    logits, teacher, _ = random_frames(2, num_frames=20, num_classes=50)
+    centred = (logits - logits.mean(1, keepdim=True)).detach(), teacher - teacher.mean(1, keepdim=True)
+    shifted = (centred[0] + 15).requires_grad_(), centred[1] - 5
+    to_centred, to_shifted = [], []
+    for temperature in (200.0, 400.0, 800.0):
+        loss = distillation_loss(*shifted, temperature=temperature, hard_weight=0.0, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, shifted[0])
+        for errors, (student, target) in ((to_centred, centred), (to_shifted, shifted)):
+            errors.append(float((gradient - (student - target).detach() / 50).abs().max()))
+    assert [after / before for before, after in itertools.pairwise(to_centred)] == pytest.approx([0.5] * 2, abs=0.03)
+    assert to_shifted == pytest.approx([(15 + 5) / 50] * 3, rel=0.03)  # the difference of the means, at every temperature
 
 
 def test_least_where_student_is_teacher() -> None:
