@@ -14,6 +14,8 @@ from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
 from asr_distill.distillation import SoftTargetStore, distillation_loss
 from asr_distill.student import Student
+from asr_distill.student.teachers import ModelTeacher
+from asr_distill.training import precision
 from asr_distill.training.distillation import Distillation, StoredTeacher
 
 
@@ -86,6 +88,30 @@ def test_store_and_teacher_on_the_fly_agree(corpus: Any, targets: Path, tmp_path
         json.loads(line)["models"][0]["train_loss"] for line in capsys.readouterr().out.splitlines() if line.startswith("{")
     ]
     assert losses[-1] == pytest.approx(losses[-2], rel=2e-3)  # the store has 16 bits
+
+
+@pytest.mark.parametrize(
+    ("words", "processor_has_bf16", "rounds"),
+    [([], True, True), ([], False, False), (["--set", "autocast=off"], True, False)],
+)
+def test_on_the_fly_the_teacher_answers_in_the_students_precision(
+    corpus: Any, targets: Path, tmp_path: Path, monkeypatch: Any, words: list[str], processor_has_bf16: bool, rounds: bool
+) -> None:
+    frames, store, variations = FrameStore.open(corpus.store("speaker")), SoftTargetStore.open(targets), []
+    stored, ask = StoredTeacher(store, frames, 1.0), ModelTeacher.__call__
+
+    def asked(self: ModelTeacher, batch: Any) -> torch.Tensor:
+        answer = ask(self, batch)
+        variations.append(0.5 * (answer.exp() - stored(batch).exp()).abs().sum(1))
+        return answer
+
+    monkeypatch.setattr(precision, "has_bf16", lambda device: processor_has_bf16)
+    monkeypatch.setattr(ModelTeacher, "__call__", asked)
+    assert distil(corpus, tmp_path / "student", "--teacher", str(corpus.train()), *words) == 0
+    found = torch.cat(variations)
+    assert len(found) == frames.num_frames
+    assert found.max() < (0.026 if rounds else 3e-4)
+    assert (found.mean() > 3e-4) == rounds
 
 
 @pytest.mark.parametrize("mode", ["topk", "sampled"])
