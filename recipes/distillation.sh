@@ -147,7 +147,7 @@ train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, so
 }
 
 decode_small_data() {
-  local pair system seed seeds
+  local pair system seed seeds language_models=${language_models##* }  # one is enough here
   seeds=$(seq_of "$small_data_seeds")
   for pair in $small_data; do
     for system in "hard_$(share_name "${pair%:*}")" "soft_$(share_name "${pair%:*}")"; do
