@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from asr_distill.base import UserError, hash_of_file, to_mapping, write_json
+from asr_distill.base import UserError, to_mapping, write_json
 from asr_distill.models import apply_max_norm, build_network, complete_network_config, count_parameters, save_network
-from asr_distill.models.checkpoint import WEIGHTS_FILE, load_network, load_weights
 from asr_distill.training.configuration import TrainingConfig
 from asr_distill.training.evaluation import evaluate
 from asr_distill.training.examples import Examples
@@ -23,6 +21,7 @@ from asr_distill.training.memory import keep_freed_memory
 from asr_distill.training.objectives import HardLabels, Objective
 from asr_distill.training.optimisation import build_optimiser, clip_gradients, rate_factor
 from asr_distill.training.precision import choose_bf16, choose_device, precision
+from asr_distill.training.start import InitialModel, check_start, identity_of_start, load_start
 from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run
 
 _INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
@@ -38,17 +37,18 @@ def train_model(
     *,
     description: Mapping[str, Any] | None = None,
     companions: Callable[[Path], None] | None = None,
-    initial_model: str | Path | Callable[[], nn.Module] | None = None,
+    initial_model: InitialModel | None = None,
     initial_identity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains the network of ``config`` on ``train`` and leaves a model directory at ``out_dir``.
 
     objective: what is minimised; hard labels where it is None. dev: decides the best epoch, early stopping and newbob.
     description: further plain values for ``config.json``. companions: called with ``out_dir`` at the end, writes the files that
-    belong beside the weights. initial_model: a model directory to start from instead of fresh
-    weights, or what makes the network to start from, which is called only where there is training to do; its network must be
-    the one of ``config``. initial_identity: plain values that decide the weights of a network that is made; those of a model
-    directory are named by their hash.
+    belong beside the weights. initial_model: a model directory to start from instead of fresh weights, or what makes the
+    network to start from, which is called only where there is training to do; its network must be the one of ``config``, and
+    its senones, features, window and normalisation those of the data, where ``config.json`` there and ``description`` here say.
+    initial_identity: plain values that decide the weights of a network that is made; those of a model directory are named by
+    their hash.
 
     Writes ``config.json``, ``model.safetensors``, ``log.csv``, ``tensorboard/`` and last ``completed.json``; while it runs,
     ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
@@ -64,17 +64,17 @@ def train_model(
     objective = objective or HardLabels(config.label_smoothing)
     network_config = complete_network_config(config.network, train.num_classes, train.input_dim)
     identity = _identity(config, network_config, train, dev, objective)
-    identity["initial_model"] = _identity_of_start(initial_model, initial_identity)
+    identity["initial_model"] = identity_of_start(initial_model, initial_identity)
     identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
+    check_start(initial_model, {"senones_hash": identity["train"].get("senones_hash"), **(description or {})})
     if device.type == "cpu":
         keep_freed_memory()
     with _reproducible(config, device):
         network = build_network(network_config, torch.default_generator)
         if initial_model is not None:
-            start = initial_model() if callable(initial_model) else load_network(initial_model)[0]
-            load_weights(network, start.state_dict(), "the initial network" if callable(initial_model) else str(initial_model))
+            load_start(network, initial_model)
         network.to(device)
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
@@ -216,22 +216,6 @@ def _identity(
         "dev": dev.describe() if dev is not None else None,
         "objective": objective.describe(),
     }
-
-
-def _identity_of_start(
-    initial_model: str | Path | Callable[[], nn.Module] | None, made_of: Mapping[str, Any] | None
-) -> str | dict[str, Any] | None:
-    if callable(initial_model) != (made_of is not None):
-        raise ValueError("initial_identity belongs to an initial_model that is made, and such a one needs it")
-    if made_of is not None:
-        return dict(made_of)
-    return None if initial_model is None else _hash_of_weights(Path(str(initial_model)))
-
-
-def _hash_of_weights(directory: Path) -> str:
-    if not (directory / WEIGHTS_FILE).is_file():
-        raise UserError(f"the initial model {directory} has no {WEIGHTS_FILE}; name the folder of a model that is trained")
-    return hash_of_file(directory / WEIGHTS_FILE)
 
 
 def _summary(config: TrainingConfig, state: TrainingState, bf16: bool, identity: Mapping[str, Any]) -> dict[str, Any]:

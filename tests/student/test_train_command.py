@@ -93,3 +93,45 @@ def test_what_does_not_fit_together_is_refused(corpus: Any, tmp_path: Path, caps
     FrameStore.create(tmp_path / "unlabelled", unlabelled, Normalisation("none"))
     assert "different senone inventories: None" in message(*inventory, "--dev", str(tmp_path / "unlabelled"))
     assert not (tmp_path / "models").exists()
+
+
+def test_an_initial_model_of_other_data_is_refused(
+    corpus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of the same shapes throughout: nothing but what config.json says can tell."""
+    start = corpus.train(kind="corpus")
+    network = [word for option in ("layers=2", "width=16", "dropout=0.1") for word in ("--set", f"network.{option}")]
+    sizes = [*network, "--set", "epochs=1", "--set", "batch_size=64", "--threads", "1", "--quiet"]
+
+    def train(store: Path, *words: str, folder: Path = corpus.folder) -> str:
+        files = ["--inventory", str(folder / "senones.json"), "--priors", str(folder / "priors.json")]
+        output = ["--output", str(tmp_path / "models"), "--initial-model", str(start)]
+        status = main(["train", "--train", str(store), *files, *sizes, *output, *words])
+        told = capsys.readouterr().err
+        assert (status, (tmp_path / "models").exists()) == ((1, False) if told else (0, True))
+        return told
+
+    topology = default_topology(["SIL", "A", "C"], ["SIL"])
+    other = SenoneInventory(topology, monophone_tree(topology))
+    assert (other.num_senones, other.hash != corpus.inventory.hash) == (corpus.inventory.num_senones, True)
+    other.save(tmp_path / "senones.json")
+    SenonePriors.from_labels([], other.num_senones, other.hash).save(tmp_path / "priors.json")
+    sizes_of = {"num_senones": other.num_senones}
+    FrameStore.create(tmp_path / "frames", corpus.cuts, "corpus", senones_hash=other.hash, **sizes_of)
+    told = train(tmp_path / "frames", folder=tmp_path)
+    assert f"initial model {start} and the training data belong to different senone inventories" in told
+    assert corpus.inventory.hash in told
+    assert other.hash in told
+
+    shifted = train(corpus.store("corpus"), "--set", "window.left=19", "--set", "window.right=6")
+    assert "sees 20 frames before and 5 after each, the configuration says 19 and 6. Next: --set window.left=20" in shifted
+    assert "normalised differently (kind: corpus and speaker" in train(corpus.store("speaker"))
+    fewer = FrameStore.create(tmp_path / "few", list(corpus.cuts)[:2], "corpus", senones_hash=corpus.inventory.hash, **sizes_of)
+    assert f"normalised differently (hash: {Normalisation.load(start).hash} and" in train(fewer.path)
+
+    config = json.loads((start / "config.json").read_text())
+    config["features"]["low_freq"] += 1.0
+    with monkeypatch.context() as patch:
+        patch.setattr("asr_distill.training.start.read_json", lambda path: config)
+        assert f"low_freq: {config['features']['low_freq']} and" in train(corpus.store("corpus"))
+    assert train(corpus.store("corpus")) == ""
