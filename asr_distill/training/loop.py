@@ -119,6 +119,7 @@ def _train(
             batch = train.batch(indices, torch.default_generator)
             with precision(bf16, device):
                 logits = network(batch["inputs"])
+            _check_logits(logits, len(indices), train.num_classes)
             loss, counts = objective(logits, batch)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -186,6 +187,16 @@ def _end_epoch(
             progress.stale_epochs += 1
     progress.epoch, progress.step, progress.seconds = progress.epoch + 1, 0, 0.0
     state.sums.zero_()
+
+
+def _check_logits(logits: Any, examples: int, classes: int) -> None:
+    """Raises `UserError` where a network, which may be the user's own, gives something else than (N, C) logits."""
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if found != (examples, classes):
+        raise UserError(
+            f"the network gives {found} for {examples} examples, expected logits ({examples}, {classes}), one for each class;"
+            " let its builder make as many outputs as num_senones of its configuration says"
+        )
 
 
 def _check_finite(losses: list[torch.Tensor], epoch: int, step: int, rate: float) -> None:

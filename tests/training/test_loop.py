@@ -14,7 +14,7 @@ import torch
 from synthetic import Clusters
 
 from asr_distill.base import UserError, read_json
-from asr_distill.models import load_network, load_tensors
+from asr_distill.models import load_network, load_tensors, register_network
 from asr_distill.training import HardLabels, TrainingConfig, evaluate, train_model
 
 SMALL = TrainingConfig(
@@ -228,6 +228,49 @@ def test_frames_without_a_label_have_no_part(tmp_path: Path) -> None:
     assert counts["labelled"] == 3
     nothing, _ = HardLabels()(logits, {"labels": torch.full((6,), -1)})
     assert nothing.item() == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Misshapen:
+    """Options of a network that gives ``extra`` outputs too many, or for each example a sequence, or a tuple."""
+
+    num_senones: int
+    input_dim: int
+    extra: int = 0
+    sequence: bool = False
+    pair: bool = False
+
+
+class MisshapenNetwork(torch.nn.Module):
+    def __init__(self, config: Misshapen) -> None:
+        super().__init__()
+        self.config = config
+        self.output = torch.nn.Linear(config.input_dim, config.num_senones + config.extra)
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        logits = self.output(inputs)
+        logits = logits.unsqueeze(1) if self.config.sequence else logits
+        return (logits, None) if self.config.pair else logits
+
+
+register_network("misshapen", Misshapen)(lambda config, generator: MisshapenNetwork(config))
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"extra": 2}, r"\(32, 7\)"),
+        ({"extra": -1}, r"\(32, 4\)"),
+        ({"sequence": True}, r"\(32, 1, 5\)"),
+        ({"pair": True}, "tuple"),
+    ],
+)
+def test_a_network_of_other_outputs_is_refused_before_a_step(tmp_path: Path, options: dict[str, Any], found: str) -> None:
+    config = changed(network={"name": "misshapen", **options}, checkpoint_minutes=0.0)
+    with pytest.raises(UserError, match=rf"gives {found} for 32 examples, expected logits \(32, 5\).*num_senones"):
+        train_model(config, Clusters(), None, tmp_path / "run")
+    assert not list(tmp_path.rglob("*.safetensors"))
+    train_model(changed(network={"name": "misshapen"}, epochs=1), Clusters(), None, tmp_path / "run")
 
 
 def test_training_can_start_from_another_models_weights(tmp_path: Path) -> None:
