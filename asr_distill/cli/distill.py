@@ -166,6 +166,11 @@ def _distill(args: argparse.Namespace, temperature: float, hard_weight: float, s
         share=args.share,
         unlabelled=True,
     )
+    if args.soft_weight == 0 and task.train.num_labelled == 0:
+        raise UserError(
+            f"--soft-weight 0 learns from labels alone, and none of the {task.train.num_examples} frames of {args.train} has"
+            " one; give a --soft-weight above 0, or --train with labels"
+        )
     objective = Distillation(
         _teacher(args, task, temperature, config),
         soft_weight=args.soft_weight,

@@ -73,6 +73,12 @@ class FrameExamples:
         self._gatherer = WindowGatherer(store, self.window.left, self.window.right, device)
         self._augment = SpecAugment(spec_augment, store.dim) if spec_augment else None
 
+    @property
+    def num_labelled(self) -> int:
+        """How many of the examples have a label."""
+        labels = self.store.labels if self._frames is None else self.store.labels[self._frames.numpy()]
+        return int((labels >= 0).sum())
+
     def with_frames(self, frames: np.ndarray) -> FrameExamples:
         """Other frames ``(M,)`` of the same store; what lies in memory is shared."""
         other = copy.copy(self)

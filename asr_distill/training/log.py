@@ -30,7 +30,8 @@ _log = logging.getLogger("asr_distill")
 
 
 class TrainingLog:
-    """Writes ``log.csv`` (losses in nats per frame, accuracies in per cent) and, where it is installed, ``tensorboard/``."""
+    """Writes ``log.csv`` (losses in nats per frame, accuracies in per cent, what was not measured empty) and, where it is
+    installed, ``tensorboard/``."""
 
     def __init__(self, out_dir: Path, name: str, tensorboard: bool, history: list[dict[str, Any]]) -> None:
         self.out_dir, self.name = out_dir, name
@@ -65,10 +66,11 @@ class TrainingLog:
     def epoch(self, history: list[dict[str, Any]]) -> None:
         """Logs the last row; ``log.csv`` is written whole, so that a resume leaves no rows of work that was lost."""
         row = history[-1]
+        train = "-" if row["train_accuracy"] is None else f"{row['train_accuracy']:.2f} %"
         dev = "" if row["dev_accuracy"] is None else f", dev loss {row['dev_loss']:.4f} accuracy {row['dev_accuracy']:.2f} %"
         _log.info(
-            "%s epoch %d: train loss %.4f accuracy %.2f %%%s, %.0f frames/s, %.1f s",
-            *(self.name, row["epoch"], row["train_loss"], row["train_accuracy"], dev),
+            "%s epoch %d: train loss %.4f accuracy %s%s, %.0f frames/s, %.1f s",
+            *(self.name, row["epoch"], row["train_loss"], train, dev),
             *(row["frames_per_second"], row["seconds"]),
         )
         with atomic_path(self.out_dir / "log.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:

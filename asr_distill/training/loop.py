@@ -169,7 +169,7 @@ def _end_epoch(
             "step": (progress.epoch + 1) * steps_per_epoch,
             "learning_rate": _learning_rate(config, progress, steps_per_epoch - 1, steps_per_epoch),
             "train_loss": loss / frames,
-            "train_accuracy": 100 * correct / max(1.0, labelled),
+            "train_accuracy": 100 * correct / labelled if labelled else None,
             "dev_loss": dev["loss"] if dev is not None and accuracy is not None else None,
             "dev_accuracy": accuracy,
             "frames_per_second": frames / max(seconds, 1e-9),

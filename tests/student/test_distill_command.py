@@ -261,6 +261,21 @@ def test_targets_of_other_frames_are_refused(corpus: Any, targets: Path, tmp_pat
     StoredTeacher(old, fewer, 2.0)
 
 
+@pytest.mark.parametrize("loss", ["paper", "convex", "student_at_one", "corrected", "logits"])
+def test_labels_alone_need_frames_that_have_some(corpus: Any, targets: Path, tmp_path: Path, capsys: Any, loss: str) -> None:
+    FrameStore.create(tmp_path / "unlabelled", corpus.cuts, "speaker", labels_field="none")
+    words = ["--soft-targets", str(targets), "--loss", loss, "--train", str(tmp_path / "unlabelled")]
+    assert distil(corpus, tmp_path / "student", *words, "--soft-weight", "0", "--hard-weight", "1") == 1
+    told = capsys.readouterr().err
+    assert f"none of the {FrameStore.open(corpus.store('speaker')).num_frames} frames of {tmp_path / 'unlabelled'}" in told
+    assert not (tmp_path / "student").exists()
+    if loss == "paper":
+        assert distil(corpus, tmp_path / "student", *words) == 0
+        row = capsys.readouterr().out.splitlines()[1].split()
+        assert row[:4] == ["0", "1", "1", "-"]
+        assert float(row[4]) > 0
+
+
 def test_targets_of_other_senones_or_cuts_are_refused(corpus: Any, tmp_path: Path, capsys: Any) -> None:
     count = corpus.inventory.num_senones
     with SoftTargetStore.create(

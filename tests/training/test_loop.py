@@ -273,6 +273,21 @@ def test_a_network_of_other_outputs_is_refused_before_a_step(tmp_path: Path, opt
     train_model(changed(network={"name": "misshapen"}, epochs=1), Clusters(), None, tmp_path / "run")
 
 
+def test_the_accuracy_on_frames_without_labels_is_unmeasured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = Clusters()
+    train.labels = torch.full((300,), -100)
+    with caplog.at_level("INFO", logger="asr_distill"):
+        summary = train_model(changed(epochs=1), train, Clusters(seed=1), tmp_path / "run")
+    assert summary["train_accuracy"] is None
+    assert summary["dev_accuracy"] > 0
+    assert read_json(tmp_path / "run" / "completed.json")["summary"]["train_accuracy"] is None
+    assert rows_of(tmp_path / "run")[0]["train_accuracy"] == ""
+    assert "accuracy -, dev loss" in caplog.text
+    train.labels[7] = 0  # one label is a measurement, of 0 or 100 %
+    one = train_model(changed(epochs=1), train, None, tmp_path / "one")
+    assert one["train_accuracy"] in (0.0, 100.0)
+
+
 def test_training_can_start_from_another_models_weights(tmp_path: Path) -> None:
     train_model(SMALL, Clusters(), None, tmp_path / "first")
     train_model(changed(learning_rate=1e-30, seed=3), Clusters(), None, tmp_path / "second", initial_model=tmp_path / "first")

@@ -90,11 +90,11 @@ def _training_table(rows: Sequence[dict[str, Any]], clusters: SenoneClusters, ou
     """Per specialist: the epoch kept, accuracies on half special and half other frames in per cent, seconds, senones."""
     lines = [f"{'':>4}{'kept':>6}{'train acc':>11}{'dev acc':>9}{'seconds':>9}  senones"]
     for row in rows:
-        dev = "-" if row["dev_accuracy"] is None else f"{row['dev_accuracy']:.2f}"
+        train, dev = ("-" if row[name] is None else f"{row[name]:.2f}" for name in ("train_accuracy", "dev_accuracy"))
         text = cluster_text(clusters.names[row["cluster"]])
         shown = text if len(text) <= 60 else f"{text[:57]}..."
-        kept, train, seconds = row["kept_epoch"], row["train_accuracy"], row["seconds"]
-        lines.append(f"{row['cluster']:>4}{kept:>6}{train:>11.2f}{dev:>9}{seconds:>9.1f}  {shown}")
+        kept, seconds = row["kept_epoch"], row["seconds"]
+        lines.append(f"{row['cluster']:>4}{kept:>6}{train:>11}{dev:>9}{seconds:>9.1f}  {shown}")
     return "\n".join([*lines, f"{rows[0]['parameters']:,} parameters each; specialists in {output}"])
 
 
