@@ -8,6 +8,7 @@ from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import (
     atomic_directory,
     atomic_path,
+    make_room,
     read_json,
     read_jsonl,
     write_json,
@@ -25,6 +26,7 @@ __all__ = [
     "hash_of_file",
     "hash_of_object",
     "load_config",
+    "make_room",
     "missing_package",
     "read_json",
     "read_jsonl",

@@ -24,8 +24,11 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _make_room(path: Path, kind: str) -> None:
-    """The folder that ``path`` is written into. Raises `UserError` where that cannot be, before any work is done for it."""
+def make_room(path: Path, kind: str) -> None:
+    """Makes the folder that ``path``, a ``file`` or a ``folder``, will be written into.
+
+    Raises `UserError` where that cannot be, or ``path`` is the other kind, before any work is done for it.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises `UserError` where there is a folder of that name, or nothing can be written there.
     """
     path = Path(path)
-    _make_room(path, "file")
+    make_room(path, "file")
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
@@ -67,7 +70,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     holds files, none of them by the name of one that replaces it.
     """
     path = Path(path).resolve()  # "." can be neither renamed nor written beside
-    _make_room(path, "folder")
+    make_room(path, "folder")
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield temporary

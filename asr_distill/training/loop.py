@@ -22,7 +22,7 @@ from asr_distill.training.objectives import HardLabels, Objective
 from asr_distill.training.optimisation import build_optimiser, clip_gradients, rate_factor
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 from asr_distill.training.start import InitialModel, check_start, identity_of_start, load_start
-from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run
+from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run, make_folder
 
 _INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
 _NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
@@ -54,7 +54,8 @@ def train_model(
     ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
     run that was not (same machine, device and threads), and returns at once where the run is complete.
     Returns the summary: ``parameters``, ``epochs``, ``best_epoch``, ``dev_accuracy`` (per cent), ``dev_loss``, ``seconds``...
-    Raises `UserError` where the loss is not finite, the data does not fit the network, or ``out_dir`` holds another run.
+    Raises `UserError` where the loss is not finite, the data does not fit the network, or ``out_dir`` cannot be written or
+    holds another run.
     """
     out_dir = Path(out_dir)
     device = choose_device(config.device)
@@ -69,6 +70,7 @@ def train_model(
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
     check_start(initial_model, {"senones_hash": identity["train"].get("senones_hash"), **(description or {})})
+    make_folder(out_dir)
     if device.type == "cpu":
         keep_freed_memory()
     with _reproducible(config, device):

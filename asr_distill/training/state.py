@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_distill.base import UserError, from_mapping, read_json, to_mapping, write_json
+from asr_distill.base import UserError, from_mapping, make_room, read_json, to_mapping, write_json
 from asr_distill.models import load_tensors, save_tensors
 from asr_distill.models.checkpoint import load_weights
 from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
 
-COMPLETED_FILE, STATE_FOLDER = "completed.json", "training"
+COMPLETED_FILE, STATE_FOLDER, STATE_FILE = "completed.json", "training", "state.json"
 _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
 
 
@@ -74,7 +74,7 @@ class TrainingState:
         name = f"state-{self.progress.epoch:04d}-{self.progress.step:08d}.safetensors"
         save_tensors(self.folder / name, tensors)
         write_json(
-            self.folder / "state.json", {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity}
+            self.folder / STATE_FILE, {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity}
         )
         for other in self.folder.glob("state-*.safetensors"):
             if other.name != name:
@@ -84,7 +84,7 @@ class TrainingState:
 
     def restore(self) -> bool:
         """Continues from the checkpoint on disk, if there is one. Raises `UserError` where it is of another run or damaged."""
-        path = self.folder / "state.json"
+        path = self.folder / STATE_FILE
         if not path.is_file():
             return False
         stored = read_json(path)
@@ -115,6 +115,12 @@ class TrainingState:
     def remove(self) -> None:
         """Deletes the folder: the run is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def make_folder(out_dir: Path) -> None:
+    """Makes ``out_dir/training``. Raises `UserError` where a run cannot write there, or beside it what it ends with."""
+    for path in (out_dir / COMPLETED_FILE, out_dir / STATE_FOLDER / STATE_FILE):
+        make_room(path, "file")
 
 
 def completed_run(out_dir: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,26 @@ def test_what_needs_a_dev_set_is_refused_without_one(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="give a dev store"):
             train_model(changed(**options), Clusters(), None, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("a thesis")
+    (tmp_path / "taken" / "completed.json").mkdir(parents=True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "training").write_text("notes")
+    (tmp_path / "fixed").mkdir(mode=0o500)
+    (tmp_path / "begun" / "training").mkdir(parents=True)
+    (tmp_path / "begun").chmod(0o500)
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(Path(path).stat().st_mode & 0o200))  # root may always write
+    for name, message in (
+        *(("file", "file: File exists"), ("file/run", "file/run: Not a directory"), ("half", "training: File exists")),
+        *(("taken", "is a folder"), ("fixed", "no permission to write in"), ("begun", "no permission to write in")),
+    ):
+        with pytest.raises(UserError, match=rf"{message}.*name another place"):
+            train_model(SMALL, Clusters(), None, tmp_path / name, killed_after(0))
+    assert (tmp_path / "file").read_text() == "a thesis"
 
 
 def test_nothing_on_disk_is_pickled(tmp_path: Path) -> None:
