@@ -16,13 +16,14 @@ from asr_distill.models import apply_max_norm, build_network, complete_network_c
 from asr_distill.training.configuration import TrainingConfig
 from asr_distill.training.evaluation import evaluate
 from asr_distill.training.examples import Examples
+from asr_distill.training.lock import only_run
 from asr_distill.training.log import TrainingLog
 from asr_distill.training.memory import keep_freed_memory
 from asr_distill.training.objectives import HardLabels, Objective
 from asr_distill.training.optimisation import build_optimiser, clip_gradients, rate_factor
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 from asr_distill.training.start import InitialModel, check_start, identity_of_start, load_start
-from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run, make_folder
+from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run, remove_folder
 
 _INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
 _NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
@@ -54,8 +55,8 @@ def train_model(
     ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
     run that was not (same machine, device and threads), and returns at once where the run is complete.
     Returns the summary: ``parameters``, ``epochs``, ``best_epoch``, ``dev_accuracy`` (per cent), ``dev_loss``, ``seconds``...
-    Raises `UserError` where the loss is not finite, the data does not fit the network, or ``out_dir`` cannot be written or
-    holds another run.
+    Raises `UserError` where the loss is not finite, the data does not fit the network, or ``out_dir`` cannot be written,
+    holds another run or is that of one at work.
     """
     out_dir = Path(out_dir)
     device = choose_device(config.device)
@@ -70,10 +71,12 @@ def train_model(
     if (summary := completed_run(out_dir, identity)) is not None:
         return summary
     check_start(initial_model, {"senones_hash": identity["train"].get("senones_hash"), **(description or {})})
-    make_folder(out_dir)
     if device.type == "cpu":
         keep_freed_memory()
-    with _reproducible(config, device):
+    with only_run(out_dir), _reproducible(config, device):
+        if (summary := completed_run(out_dir, identity)) is not None:  # by another process, since it was looked up
+            remove_folder(out_dir)
+            return summary
         network = build_network(network_config, torch.default_generator)
         if initial_model is not None:
             load_start(network, initial_model)
@@ -92,7 +95,7 @@ def train_model(
             companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
         write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
-        state.remove()
+        remove_folder(out_dir)
     return {**summary, **times}
 
 

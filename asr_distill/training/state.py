@@ -112,15 +112,16 @@ class TrainingState:
         path = self.folder / "best.safetensors"
         load_weights(self.network, load_tensors(path), str(path))
 
-    def remove(self) -> None:
-        """Deletes the folder: the run is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 def make_folder(out_dir: Path) -> None:
     """Makes ``out_dir/training``. Raises `UserError` where a run cannot write there, or beside it what it ends with."""
     for path in (out_dir / COMPLETED_FILE, out_dir / STATE_FOLDER / STATE_FILE):
         make_room(path, "file")
+
+
+def remove_folder(out_dir: Path) -> None:
+    """Deletes ``out_dir/training``: the run is complete."""
+    shutil.rmtree(out_dir / STATE_FOLDER, ignore_errors=True)
 
 
 def completed_run(out_dir: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:

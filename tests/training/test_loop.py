@@ -222,7 +222,7 @@ def test_nothing_on_disk_is_pickled(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train_model(changed(checkpoint_minutes=0.0), Clusters(), Clusters(seed=1), tmp_path / "run", killed_after(15))
     names = {path.stem.split("-")[0] + path.suffix for path in (tmp_path / "run" / "training").iterdir()}
-    assert names == {"state.safetensors", "state.json", "best.safetensors"}
+    assert names == {"state.safetensors", "state.json", "best.safetensors", "lock"}
     train_model(SMALL, Clusters(), Clusters(seed=1), tmp_path / "run")
     files = {path.name for path in (tmp_path / "run").iterdir()} - {"tensorboard"}
     assert files == {"config.json", "model.safetensors", "log.csv", "completed.json"}
