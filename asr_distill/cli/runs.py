@@ -52,24 +52,25 @@ def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:
 def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> list[dict[str, Any]]:
     """Runs `asr-distill` commands, ``(name, arguments)`` each, ``jobs`` at a time; the first model of each one's JSON.
 
-    Raises `UserError` naming those that failed; the others are complete by then.
+    Raises `UserError` naming those that failed; the others are complete by then. Where this process is interrupted or
+    terminated, or dies of an error, so are they.
     """
     import json
-    import subprocess
     import sys
     from concurrent.futures import ThreadPoolExecutor
 
     from asr_distill.base import UserError
+    from asr_distill.cli.children import Children
     from asr_distill.models import imported_networks
 
     imports = [word for source in imported_networks() for word in ("--import", source)]
 
     def work(item: tuple[str, Sequence[str]]) -> dict[str, Any] | None:
         command = [sys.executable, "-m", "asr_distill.cli.main", *item[1], *imports, "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        return json.loads(done.stdout)["models"][0] if done.returncode == 0 else None
+        output = children.output_of(command)
+        return None if output is None else json.loads(output)["models"][0]
 
-    with ThreadPoolExecutor(min(jobs, len(commands))) as pool:
+    with ThreadPoolExecutor(min(jobs, len(commands))) as pool, Children() as children:
         rows = list(pool.map(work, commands))
     failed = [name for (name, _), row in zip(commands, rows, strict=True) if row is None]
     if failed:

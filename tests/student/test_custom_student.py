@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from asr_distill.base import UserError
+from asr_distill.cli.children import Children
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
 from asr_distill.models import import_networks, imported_networks
@@ -57,11 +56,11 @@ def test_training_processes_import_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(EXAMPLE / "small_cnn.py") in imported_networks()
     asked: list[list[str]] = []
 
-    def ask(command: list[str], **_: Any) -> SimpleNamespace:
+    def ask(_: Children, command: list[str]) -> str:
         asked.append(command)
-        return SimpleNamespace(returncode=0, stdout='{"models": [{}]}')
+        return '{"models": [{}]}'
 
-    monkeypatch.setattr(subprocess, "run", ask)
+    monkeypatch.setattr(Children, "output_of", ask)
     runs.in_processes([("seed 0", ["train", "--seeds", "0"])], 1)
     (command,) = asked
     assert command[command.index("--import") + 1] == str(EXAMPLE / "small_cnn.py")

@@ -19,12 +19,12 @@ from asr_distill.training.lock import only_run
 
 CONFIG = TrainingConfig(network={"layers": 1, "width": 8}, epochs=1, batch_size=100, threads=1, tensorboard=False)
 HOLDER = """
-import sys, time
+import sys
 from pathlib import Path
 from asr_distill.training.lock import only_run
 with only_run(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -51,7 +51,8 @@ def test_a_second_run_is_refused_while_the_first_is_at_work(tmp_path: Path) -> N
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True) as holder:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], text=True, **pipes) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="another process"):

@@ -1,0 +1,67 @@
+"""Processes that end with the one that began them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+_PATIENCE = 10.0  # seconds that a process has to end in before it is killed
+
+
+class Children:
+    """A context that begins processes, from any thread, and ends those still at work where an error leaves it.
+
+    SIGTERM, which would end this process at once, is such an error inside: a SystemExit of status 143.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = self._listens = False
+
+    def output_of(self, command: Sequence[str]) -> str | None:
+        """What ``command`` writes to standard output; None where it fails, or the context is being left by an error."""
+        with self._lock:
+            if self._stopped:
+                return None
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self._running.add(child)
+        output, _ = child.communicate()
+        with self._lock:
+            self._running.remove(child)
+        return output if child.returncode == 0 else None
+
+    def __enter__(self) -> Children:
+        here = threading.current_thread() is threading.main_thread()  # no other may set what a signal does
+        if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _leave)
+            self._listens = True
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is not None:
+                self._stop()
+        finally:
+            if self._listens:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for child in running:
+            child.terminate()
+        for child in running:
+            try:
+                child.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not keep the first from ending the children
+    raise SystemExit(128 + number)

@@ -1,0 +1,86 @@
+"""Runs in processes of their own end with the command that began them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Stands for the Python that trains a seed: says who it is, and then works on, or as `wrong` ends with what is no JSON.
+TRAINER = """#!{python}
+import os, sys, time
+from pathlib import Path
+folder, name = Path({folder!r}), sys.argv[3]
+(folder / name).write_text(str(os.getpid()))
+(folder / name).rename(folder / ("begun." + name))
+while name != "wrong" or len(list(folder.glob("begun.*"))) < 2:
+    time.sleep(0.02)
+print("no JSON")
+"""
+COMMAND = """
+import sys
+from asr_distill.cli.runs import in_processes
+sys.executable = sys.argv[1]
+in_processes([(name, [name]) for name in sys.argv[2:]], 2)
+"""
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "trainer"
+    path.write_text(TRAINER.format(python=sys.executable, folder=str(tmp_path)))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    yield path
+    for process in begun(tmp_path).values():
+        if alive(process):
+            os.kill(process, signal.SIGKILL)
+
+
+def begun(folder: Path) -> dict[str, int]:
+    return {path.suffix[1:]: int(path.read_text()) for path in folder.glob("begun.*")}
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("how", "names", "status"),
+    [
+        (signal.SIGTERM, ["a", "b", "c"], 143),
+        (signal.SIGINT, ["a", "b", "c"], -signal.SIGINT),
+        (None, ["wrong", "b", "c"], 1),
+    ],
+)
+def test_what_ends_the_command_ends_its_runs(
+    trainer: Path, tmp_path: Path, how: signal.Signals | None, names: list[str], status: int
+) -> None:
+    command = [sys.executable, "-c", COMMAND, str(trainer), *names]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        deadline = time.monotonic() + 60
+        while how is not None and not set(names[:2]) <= set(begun(tmp_path)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if how is not None:
+            parent.send_signal(how)
+        try:
+            _, told = parent.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            parent.kill()
+            raise
+    assert parent.returncode == status, told
+    assert ("JSONDecodeError" in told) == (how is None)
+    processes = begun(tmp_path)
+    assert set(names[:2]) <= set(processes)
+    assert how is None or "c" not in processes  # what had not begun by then does not begin
+    assert not any(alive(process) for process in processes.values())
