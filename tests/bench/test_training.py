@@ -87,5 +87,4 @@ def test_one_case_from_end_to_end(tmp_path: Path, monkeypatch) -> None:
         ratio = row[name]["ratio"]
         assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
         assert (ratio["pairs"], row[name]["goal"], row[name]["unit"]) == (2, goal, "frame/s")
-    assert row["vs_matmul"]["ratio"]["median"] < 1
     assert asked == ["train_loop", "train_resident", "train_matmul"]
