@@ -222,18 +222,17 @@ compare_stores() {
 }
 
 decode_ablations() {
-  local folder name language_models=${language_models##* }  # one is enough here
-  for name in geometric weighted best; do
-    [ -f "$exp/models/$name/seed0/ensemble.json" ] || combine_members "$name" "$name"
-    measure_seeds "$name" 0
-  done
-  local accuracy_sets="dev test"
+  local folder name language_models=${language_models##* } accuracy_sets="dev test"  # enough here
   for folder in "$exp"/models/ab_*; do
     name=$(basename "$folder")
     case $name in
       *_hard) measure_seeds "$name" 0 control ;;
       *) measure_seeds "$name" 0 distilled ;;
     esac
+  done
+  for name in geometric weighted best; do
+    [ -f "$exp/models/$name/seed0/ensemble.json" ] || combine_members "$name" "$name"
+    measure_seeds "$name" 0
   done
 }
 
