@@ -45,7 +45,7 @@ paper_accuracy_sets="train dev test"
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
-# --- distillation (stages 16 to 27)
+# --- distillation (stages 16 to 27, and 29)
 distillation=no            # yes: an ensemble, its soft targets, students and their controls
 ensemble_size=10
 ensemble_sizes_wer=""      # such as "2 3 5": also search with the first so many networks; the reports have rows for 2 to 9
@@ -75,7 +75,7 @@ specialist_clusters=20
 specialist_size=30         # senones of each; clusters overlap
 cluster_options=""         # of `asr-distill specialists cluster`, such as --num-frames 200000
 combine_options=""         # of `asr-distill specialists combine`, such as --top-n 2
-# --- many networks of the paper's size (stage 29)
+# --- many networks of the paper's size (stage 29, of the distillation: students take the sweep's point)
 large=no                   # yes: ensemble_size networks of 8x2560, their soft targets, students of that size
 large_options=""           # of `asr-distill train` and `distill`: members and students have the same
 large_student_seeds=0
@@ -348,6 +348,6 @@ if [ "$distillation" = yes ]; then
 fi
 [ "$sequence" = no ] || run_stage 27 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence
 [ "$specialists" = no ] || run_stage 28 specialists "models/baseline/, senones/" "specialists/, models/specialists/" train_specialists
-[ "$large" = no ] || run_stage 29 large "senones/, graph/" "models/large/, models/large_distilled/, decode/" large_networks
+[ "$distillation$large" != yesyes ] || run_stage 29 large "senones/, graph/" "models/large/, models/large_distilled/, decode/" large_networks
 rm -f "$exp"/.stages/*-report  # always anew: another option may have added rows
 run_stage 30 report "decode/, models/" "results.json, RESULTS.md" report

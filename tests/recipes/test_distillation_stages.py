@@ -115,7 +115,6 @@ def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_p
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
     settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no ensemble_sizes_wer='2 3 4 5 6 7 8 9'"
-    settings += " ablation_options='--set epochs=4'"
     work = "train_ensemble; decode_ensemble; train_students; decode_students; train_small_data; decode_small_data"
     asked = commands(tmp_path, f"{settings}; {work}; large_networks; train_ablations; compare_stores; train_sequence")
     for output in [Path(option(words, "--output")[0]) for words in asked if words[0] in ("train", "distill")]:
