@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from asr_distill.cli.runs import in_processes, parse_numbers, parse_seeds, table_of_runs, threads_of_each
+from asr_distill.cli.runs import in_processes, of_seed, parse_numbers, parse_seeds, table_of_runs, threads_of_each
 
 EXAMPLE = (
     "asr-distill distill --config recipes/conf/student.yaml --train frames/train --dev frames/dev --inventory"
@@ -48,7 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--share", type=float, default=1.0, metavar="S", help="of the transfer utterances, 0.03 for 3 %% (default: all)")
     add("--output", type=Path, required=True, metavar="DIR", help="gets seed0/, seed1/, ...; in a sweep T2_h0.5/seed0/, ...")
     add("--seeds", "--seed", default="0", metavar="LIST", help="such as 0 or 0-4 (default: %(default)s)")
-    add("--initial-model", type=Path, metavar="DIR", help="start from these weights instead of fresh ones")
+    add(
+        *("--initial-model",),
+        type=Path,
+        metavar="DIR",
+        help="start from these weights instead of fresh ones; models/baseline/seed{seed}: each seed from its own",
+    )
     add("--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common")
     add("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
     add("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
@@ -84,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             [(f"T {t:g}, weight {h:g}, seed {s}", _command(args, t, h, s, out, threads)) for t, h, s, out in points], args.jobs
         )
     else:
-        rows = [_distill(args, *point) for point in points]
+        rows = [_distill(of_seed(args, point[2]), *point) for point in points]
     result: dict[str, Any] = {"output": str(args.output), "models": rows}
     text = table_of_runs(rows, args.output)
     if sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,14 @@ def parse_numbers(option: str, text: str, zero: bool = False) -> list[float]:
     if not all(math.isfinite(value) and (value > 0 or (zero and value == 0)) for value in values):
         raise UserError(f"{option} {text}: expected finite values {'of 0 or more' if zero else 'above 0'}")
     return list(dict.fromkeys(values))
+
+
+def of_seed(args: argparse.Namespace, seed: int) -> argparse.Namespace:
+    """The options of one seed's run: ``{seed}`` in ``--initial-model`` is the seed, so that each may start from its own."""
+    if args.initial_model is None:
+        return args
+    path = Path(str(args.initial_model).replace("{seed}", str(seed)))
+    return argparse.Namespace(**{**vars(args), "initial_model": path})
 
 
 def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from asr_distill.cli.runs import in_processes, parse_seeds, table_of_runs, threads_of_each
+from asr_distill.cli.runs import in_processes, of_seed, parse_seeds, table_of_runs, threads_of_each
 from asr_distill.cli.train_sequence import complete_sequence_options, configure_sequence, sequence_options, sequence_task
 
 EXAMPLE = (
@@ -39,7 +39,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share", type=float, default=1.0, metavar="S", help="of the training utterances, 0.03 for 3 %% (default: all)"
     )
-    parser.add_argument("--initial-model", type=Path, metavar="DIR", help="start from these weights instead of fresh ones")
+    parser.add_argument(
+        *("--initial-model",),
+        type=Path,
+        metavar="DIR",
+        help="start from these weights instead of fresh ones; models/baseline/seed{seed}: each seed from its own",
+    )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="seeds trained at a time, each in a process")
@@ -61,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_seeds(args.seeds) if args.seeds is not None else [config.seed]
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
-    rows = _in_processes(args, seeds) if min(args.jobs, len(seeds)) > 1 else [_train(args, settings, seed) for seed in seeds]
+    rows = (
+        _in_processes(args, seeds) if min(args.jobs, len(seeds)) > 1 else [_train(of_seed(args, s), settings, s) for s in seeds]
+    )
     emit(args, {"output": str(args.output), "models": rows}, table_of_runs(rows, args.output))
     return 0
 

@@ -13,6 +13,7 @@ from asr_distill.base import UserError
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
 from asr_distill.distillation import SoftTargetStore, distillation_loss
+from asr_distill.models import load_tensors
 from asr_distill.student import Student
 from asr_distill.student.teachers import ModelTeacher
 from asr_distill.training import precision
@@ -274,6 +275,16 @@ def test_labels_alone_need_frames_that_have_some(corpus: Any, targets: Path, tmp
         row = capsys.readouterr().out.splitlines()[1].split()
         assert row[:4] == ["0", "1", "1", "-"]
         assert float(row[4]) > 0
+
+
+def test_each_student_starts_from_the_model_of_its_seed(corpus: Any, targets: Path, tmp_path: Path) -> None:
+    words = ["--soft-targets", str(targets), "--seeds", "0-1"]
+    assert distil(corpus, tmp_path / "first", *words) == 0
+    words += ["--initial-model", str(tmp_path / "first/seed{seed}"), "--set", "learning_rate=1e-30"]
+    assert distil(corpus, tmp_path / "second", *words) == 0
+    for seed in ("seed0", "seed1"):
+        first, second = (load_tensors(tmp_path / name / seed / "model.safetensors") for name in ("first", "second"))
+        assert all(second[name].equal(first[name]) for name in first)
 
 
 def test_targets_of_other_senones_or_cuts_are_refused(corpus: Any, tmp_path: Path, capsys: Any) -> None:

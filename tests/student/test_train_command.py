@@ -135,3 +135,16 @@ def test_an_initial_model_of_other_data_is_refused(
         patch.setattr("asr_distill.training.start.read_json", lambda path: config)
         assert f"low_freq: {config['features']['low_freq']} and" in train(corpus.store("corpus"))
     assert train(corpus.store("corpus")) == ""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_each_seed_starts_from_the_model_of_its_own(corpus: Any, tmp_path: Path, jobs: str) -> None:
+    corpus.train("--seeds", "0-1", name="starts")
+    first = corpus.folder / "models" / "starts"
+    words = ["--seeds", "0-1", "--initial-model", f"{first}/seed{{seed}}", "--jobs", jobs, "--set", "learning_rate=1e-30"]
+    corpus.train(*words, name=f"started{jobs}")
+    weights = [load_tensors(first / f"seed{seed}" / "model.safetensors") for seed in (0, 1)]
+    assert not all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    for seed in (0, 1):
+        found = load_tensors(corpus.folder / "models" / f"started{jobs}" / f"seed{seed}" / "model.safetensors")
+        assert all(found[name].equal(weights[seed][name]) for name in found)
