@@ -135,6 +135,20 @@ decode_students() {
   measure_seeds control "$(seq_of "$student_seeds")"
 }
 
+# The same students and controls, each trained on from the baseline of its seed instead of from fresh weights.
+warm_students() {
+  # shellcheck disable=SC2034  # for distil_seeds
+  local student_options="$student_options $warm_options" start=(--initial-model "$exp/models/baseline/seed{seed}")
+  # shellcheck disable=SC2046
+  distil_seeds warm "$student_seeds" $(warm_point) "${start[@]}"
+  # shellcheck disable=SC2086
+  train_seeds "$student_config" warm_control "$student_seeds" $student_options "${start[@]}"
+  measure_seeds warm "$(seq_of "$student_seeds")"
+  measure_seeds warm_control "$(seq_of "$student_seeds")"
+}
+
+warm_point() { if [ -n "$warm_targets" ]; then echo "$warm_targets"; else point; fi; }
+
 train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, soft targets without
   local pair share name
   for pair in $small_data; do
@@ -190,7 +204,9 @@ train_ablations() {
     distil_seeds ab_convex 0 --loss convex --temperature 2 --soft-weight 0.5 --hard-weight 0.5
     distil_seeds ab_student_at_one 0 --loss student_at_one --temperature 2 --hard-weight 0.5
     distil_seeds ab_corrected 0 --loss corrected --temperature 2 --hard-weight 0
-    distil_seeds ab_logits 0 --loss logits --temperature 2 --hard-weight 0
+    case " $target_options " in  # a store that holds some classes only has no logits to match
+      *" --mode dense "*) distil_seeds ab_logits 0 --loss logits --temperature 2 --hard-weight 0 ;;
+    esac
     distil_seeds ab_on_the_fly 0 $(point) --teacher "$exp/models/ensemble/seed0"
     distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
     distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
@@ -207,8 +223,11 @@ train_ablations() {
 # shellcheck disable=SC2086  # the options are words
 hard_ablation() { train_seeds "$student_config" "ab_$1_hard" 0 $student_options --set "$2"; }
 
-# What each mode of the store costs: divergence from dense, and the same student from each mode.
+# What each mode of the store costs: divergence from dense, and the same three students from each mode, all with the options of
+# the ablations.
 compare_stores() {
+  # shellcheck disable=SC2034  # for distil_seeds and measure_seeds
+  local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
   distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
   local chosen=$temperature mode
   [ "$sweep" = no ] ||
@@ -217,8 +236,10 @@ compare_stores() {
   soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
   # shellcheck disable=SC2046
+  distil_seeds dense 0-2 $(point)
+  # shellcheck disable=SC2046
   for mode in topk topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
-  for mode in topk topk_mean sampled; do measure_seeds "$mode" "0 1 2" distilled; done
+  for mode in dense topk topk_mean sampled; do measure_seeds "$mode" "0 1 2" distilled; done
 }
 
 decode_ablations() {

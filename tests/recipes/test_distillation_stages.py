@@ -76,6 +76,35 @@ def test_networks_of_the_papers_size_and_their_student_differ_in_their_targets_o
     assert option(student, "--config") == ["recipes/conf/paper.yaml"]
 
 
+def test_warm_students_and_their_controls_start_from_the_baseline_of_their_seed(tmp_path: Path) -> None:
+    options = "student_options='--set epochs=12' warm_options='--set epochs=6' student_seeds=0-1"
+    found = trained(tmp_path, f"measure_seeds() {{ :; }}; {options}; warm_students")
+    student, control = found["warm"], found["warm_control"]
+    assert (student[0], control[0], list(found)) == ("distill", "train", ["warm", "warm_control"])
+    assert option(student, "--initial-model") == [f"{tmp_path}/models/baseline/seed{{seed}}"]
+    assert option(student, "--set") == ["epochs=12", "epochs=6"]  # the last counts
+    for same in ("--set", "--config", "--train", "--dev", "--inventory", "--priors", "--seeds", "--initial-model"):
+        assert option(student, same) == option(control, same) != []
+    assert (option(student, "--temperature"), option(student, "--hard-weight")) == (["2"], ["0.5"])
+    asked = f"measure_seeds() {{ :; }}; warm_targets='--temperature 7 --hard-weight 0'; {options}; warm_students"
+    assert option(trained(tmp_path, asked)["warm"], "--temperature") == ["7"]
+
+
+def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: Path) -> None:
+    options = "student_options='--set epochs=12' ablation_options='--set epochs=2'"
+    found = trained(tmp_path, f"measure_seeds() {{ :; }}; {options}; compare_stores")
+    assert list(found) == ["dense", "topk", "topk_mean", "sampled"]
+    for words in found.values():
+        for same in ("--set", "--config", "--train", "--seeds", "--temperature", "--hard-weight"):
+            assert option(words, same) == option(found["dense"], same) != []
+    assert [Path(option(words, "--soft-targets")[0]).name for words in found.values()] == ["ensemble", *list(found)[1:]]
+
+
+def test_logits_are_matched_where_the_store_holds_them(tmp_path: Path) -> None:
+    assert "ab_logits" in trained(tmp_path, "train_ablations")
+    assert "ab_logits" not in trained(tmp_path, "target_options='--mode topk --temperatures 1'; train_ablations")
+
+
 def test_sequence_training_has_the_same_steps_of_cross_entropy_beside_it(tmp_path: Path) -> None:
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
@@ -115,7 +144,9 @@ def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_p
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
     settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no ensemble_sizes_wer='2 3 4 5 6 7 8 9'"
-    work = "train_ensemble; decode_ensemble; train_students; decode_students; train_small_data; decode_small_data"
+    work = (
+        "train_ensemble; decode_ensemble; train_students; decode_students; warm_students; train_small_data; decode_small_data"
+    )
     asked = commands(tmp_path, f"{settings}; {work}; large_networks; train_ablations; compare_stores; train_sequence")
     for output in [Path(option(words, "--output")[0]) for words in asked if words[0] in ("train", "distill")]:
         if output.name.startswith("ab_"):
