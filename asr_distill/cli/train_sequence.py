@@ -27,6 +27,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_failed_share": 0.05,
 }
 _OPTIONS = ("alignments", "lang", "acoustic_scale", *_DEFAULTS)
+_ONLY_OF = {"boost": "lfmmi", "margin": "smbr"}  # the other objective's equation does not have it
 
 
 def configure_sequence(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def configure_sequence(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--acoustic-scale", type=float, metavar="K", help=f"default: the model's own, else {_DEFAULT_SCALE}")
     group.add_argument("--frame-weight", type=float, metavar="H", help="of cross-entropy, 0 to 1 (default: 0.1)")
-    group.add_argument("--boost", type=float, metavar="B", help="boosted MMI, nats a wrong frame (default: 0)")
+    group.add_argument("--boost", type=float, metavar="B", help="of lfmmi: boosted MMI, nats a wrong frame (default: 0)")
     group.add_argument("--margin", type=float, metavar="M", help="of smbr, nats a frame (default: 0.05)")
     group.add_argument(
         "--tolerance",
@@ -61,7 +62,11 @@ def configure_sequence(parser: argparse.ArgumentParser) -> None:
 
 
 def complete_sequence_options(args: argparse.Namespace) -> None:
-    """Gives options that were left out their defaults. Raises `UserError` for any with ``--objective hard``, which has none."""
+    """Gives options that were left out their defaults.
+
+    Raises `UserError` for any that was given and would have no effect: all with ``--objective hard``, ``--boost`` with smbr
+    and ``--margin`` with lfmmi.
+    """
     from asr_distill.base import UserError
 
     given = [f"--{name.replace('_', '-')}" for name in _OPTIONS if getattr(args, name) is not None]
@@ -69,6 +74,12 @@ def complete_sequence_options(args: argparse.Namespace) -> None:
         raise UserError(
             f"{', '.join(given)}: sequence training only, and --objective is hard. Next: leave it out, or add --objective lfmmi"
         )
+    for name, objective in _ONLY_OF.items():
+        if getattr(args, name) is not None and args.objective != objective:
+            raise UserError(
+                f"--{name} belongs to --objective {objective}, found --objective {args.objective}, whose loss has none."
+                f" Next: leave it out, or train with --objective {objective}"
+            )
     for name, value in _DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -78,7 +89,8 @@ def sequence_options(args: argparse.Namespace) -> list[str]:
     """The options as words of a command line, for a process that trains one seed."""
     if args.objective == "hard":
         return []
-    given = [(name, getattr(args, name)) for name in ("objective", *_OPTIONS) if getattr(args, name) is not None]
+    read = [name for name in _OPTIONS if _ONLY_OF.get(name, args.objective) == args.objective]
+    given = [(name, getattr(args, name)) for name in ("objective", *read) if getattr(args, name) is not None]
     return [f"--{name.replace('_', '-')}={value}" for name, value in given]
 
 
