@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             f"--soften {args.soften}: a store holds what was combined already. Next: leave it out, or ask with --teacher DIR"
         )
     temperatures, hard_weights = _grid(args)
-    _check_loss(args, hard_weights)
+    _check_loss(args, temperatures, hard_weights)
     _check_store(args, temperatures)
     seeds = parse_seeds(args.seeds)
     if args.jobs < 1:
@@ -122,8 +122,12 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
     return parse_numbers("--temperature", temperature), parse_numbers("--hard-weight", hard_weight, zero=True)
 
 
-def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:
-    """Raises `UserError` for weights that the loss has no meaning for, before anything is read."""
+def _check_loss(args: argparse.Namespace, temperatures: list[float], hard_weights: list[float]) -> None:
+    """Raises `UserError` for weights that the loss has no meaning for, and temperatures that make no difference to it.
+
+    Before anything is read. Softened log-probabilities times T are the teacher's logits again, so matched logits do not know
+    the temperature, unless each member was softened by itself.
+    """
     from asr_distill.base import UserError
     from asr_distill.distillation.checks import check_options
 
@@ -136,6 +140,13 @@ def _check_loss(args: argparse.Namespace, hard_weights: list[float]) -> None:
             ) from None
         if args.soft_weight == 0 and hard_weight == 0:
             raise UserError("--soft-weight 0 with --hard-weight 0 leaves nothing to learn from; give one of them")
+    matched = args.loss == "logits" and args.soften != "members"
+    if len(temperatures) > 1 and (matched or args.soft_weight == 0):
+        without = "--loss logits" if matched else "--soft-weight 0"
+        raise UserError(
+            f"--temperature {','.join(f'{value:g}' for value in temperatures)} with {without}: the temperature has no"
+            " influence on it, and every point of the sweep would be the same student. Next: give one temperature"
+        )
 
 
 def _check_store(args: argparse.Namespace, temperatures: list[float]) -> None:

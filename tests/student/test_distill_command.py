@@ -14,7 +14,7 @@ from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
 from asr_distill.distillation import SoftTargetStore, distillation_loss
 from asr_distill.models import load_tensors
-from asr_distill.student import Student
+from asr_distill.student import Ensemble, Student
 from asr_distill.student.teachers import ModelTeacher
 from asr_distill.training import precision
 from asr_distill.training.distillation import Distillation, StoredTeacher
@@ -139,6 +139,23 @@ def test_logits_of_a_dense_store_and_of_a_teacher_are_matched(corpus: Any, targe
         assert distil(corpus, tmp_path / name, *teacher, "--loss", "logits", "--hard-weight", "0") == 0
 
 
+def test_matched_logits_know_the_temperature_only_of_members_softened_one_by_one(corpus: Any, tmp_path: Path) -> None:
+    teacher = Ensemble.of_bundles([corpus.train(), corpus.train("--seeds", "1").parent / "seed1"])
+    batch = {"inputs": torch.randn(3, 1040, generator=torch.Generator().manual_seed(0)), "labels": torch.full((3,), -1)}
+    logits = torch.randn(3, corpus.inventory.num_senones, generator=torch.Generator().manual_seed(1))
+
+    def loss(temperature: float, soften: str) -> float:
+        taught = ModelTeacher(teacher, temperature, soften)
+        return Distillation(taught, hard_weight=0.0, variant="logits")(logits, batch)[0].item()
+
+    assert loss(5.0, "ensemble") == pytest.approx(loss(1.0, "ensemble"), rel=1e-4)
+    assert loss(5.0, "members") != pytest.approx(loss(1.0, "members"), rel=1e-3)
+    words = ["--teacher", str(corpus.train()), "--loss", "logits", "-T", "1,2", "--hard-weight", "0"]
+    assert distil(corpus, tmp_path / "sweep", *words) == 1
+    assert distil(corpus, tmp_path / "sweep", *words, "--soften", "members") == 0
+    assert distil(corpus, tmp_path / "one", *words[:-3], "2", "--hard-weight", "0") == 0
+
+
 def test_a_sweep_names_its_best_point_and_the_next_run_takes_it(corpus: Any, targets: Path, tmp_path: Path) -> None:
     words = ["--soft-targets", str(targets), "-T", "1,4", "--hard-weight", "0,1"]
     assert distil(corpus, tmp_path / "sweep", *words) == 0
@@ -170,6 +187,8 @@ def test_options_that_would_do_nothing_are_refused(corpus: Any, targets: Path, t
         (["--point", str(point), "-T", "1,2", "--hard-weight", "0"], "--temperature 1,2 and --hard-weight 0 beside --point"),
         (["--soften", "members"], "--soften members: a store holds what was combined already"),
         (["--soften", "ensemble"], "--soften ensemble: a store holds"),
+        (["--loss", "logits", "-T", "1,2"], "--temperature 1,2 with --loss logits: the temperature has no influence on it"),
+        (["--soft-weight", "0", "-T", "1,2.5"], "--temperature 1,2.5 with --soft-weight 0: the temperature has no influence"),
     ):
         assert distil(corpus, tmp_path / "student", *stored, *words) == 1
         assert message in capsys.readouterr().err
