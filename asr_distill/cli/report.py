@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
         check_results,
         html_page,
         load_report_config,
-        markdown_page,
         publish,
+        results_markdown,
         results_page,
         systems_table,
     )
@@ -49,16 +49,17 @@ def run(args: argparse.Namespace) -> int:
         results = read_json(args.results)
         check_results(results)
         if args.out:
-            write_text(args.out, markdown_page(results_page(results)))
+            write_text(args.out, results_markdown(results))
         written = [args.out] if args.out else []
     else:
         if args.merge and not args.publish:
             raise UserError("--merge keeps what was published: give --publish DIR too")
         config = load_report_config(args.config)
         report = build_report(args.run_directory, config, args.allow_missing, published=args.publish if args.merge else None)
-        written = [str(path) for path in publish(report, args.run_directory, args.publish or args.run_directory)]
+        folder = args.publish or args.run_directory
+        written = [str(path) for path in publish(report, args.run_directory, folder, config.pictures)]
         results = report.results
-        figures = [path for name in config.figures if (path := Path(args.run_directory) / name).is_file()]
+        figures = [path for name in (*config.figures, *config.pictures) if (path := Path(args.run_directory) / name).is_file()]
     if args.plots:
         from asr_distill.report.plots import plot_systems
 

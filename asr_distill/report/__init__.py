@@ -8,7 +8,7 @@ short, ``page.py`` says what is shown.
 from asr_distill.report.build import Report, build_report
 from asr_distill.report.configuration import ReportConfig, SystemConfig
 from asr_distill.report.html import html_page
-from asr_distill.report.markdown import markdown_page
+from asr_distill.report.markdown import markdown_page, results_markdown
 from asr_distill.report.merge import merge_published
 from asr_distill.report.page import results_page, systems_table
 from asr_distill.report.per_utterance import read_per_utterance, write_per_utterance
@@ -34,6 +34,7 @@ __all__ = [
     "publish",
     "read_per_utterance",
     "recompute",
+    "results_markdown",
     "results_page",
     "systems_table",
     "write_per_utterance",

@@ -114,6 +114,7 @@ class ReportConfig:
     """A recipe's report. ``headline`` maps a fixed name to ``SYSTEM.field.field``, to ``FILE#key.key`` or to a number.
 
     ``corpus``, ``training_text``, ``training_cuts``, ``words`` (a vocabulary) and ``figures`` (PNG, for HTML) are paths;
+    ``pictures`` maps PNG files of the run to captions: they are published too, under ``plots/``, and shown in RESULTS.md;
     ``senones`` is ``FILE#key`` of their count; ``device`` is shown where the decodes did not record theirs.
     """
 
@@ -139,6 +140,7 @@ class ReportConfig:
     values: dict[str, Figure] = field(default_factory=dict)
     published: tuple[PublishedConfig, ...] = ()
     figures: tuple[str, ...] = ()
+    pictures: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [system.name for system in self.systems]

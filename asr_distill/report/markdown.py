@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from asr_distill.report.page import Section, Table
+from asr_distill.report.page import Section, Table, results_page
 
 
 def _cell(text: str) -> str:
@@ -15,6 +16,13 @@ def _table(table: Table) -> str:
     rule = [":---", *(("---:" if table.numbers else ":---") for _ in table.header[1:])]
     rows = [table.header, rule, *table.rows]
     return "\n".join(f"| {' | '.join(row if row is rule else map(_cell, row))} |" for row in rows)
+
+
+def results_markdown(results: Mapping[str, Any]) -> str:
+    """RESULTS.md of results.json: its sections, and the pictures that were published beside it."""
+    *sections, environment = results_page(results)
+    pictures = [f"{row['caption']}\n\n![{row['caption']}]({row['file']})" for row in results.get("pictures") or []]
+    return markdown_page([*sections, *([Section("Pictures", pictures)] if pictures else []), environment])
 
 
 def markdown_page(sections: Sequence[Section]) -> str:

@@ -20,8 +20,8 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     """Adds to ``report`` the systems in ``published`` (a directory with results.json and per_utterance.jsonl) that it lacks.
 
     Their figures on the test set are computed anew from their utterances; comparisons, tables, headline and values of then are
-    handed on, to be derived again. Does nothing where nothing is published yet. Raises `UserError` where recipe, data or
-    references differ, or where the published utterances are not those of the published systems.
+    handed on, to be derived again, and so are its pictures. Does nothing where nothing is published yet. Raises `UserError`
+    where recipe, data or references differ, or where the published utterances are not those of the published systems.
     """
     folder = Path(published)
     if not (folder / "results.json").is_file():
@@ -52,6 +52,7 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     report.utterances = {name: report.utterances[name] for name in names}
     for key in ("comparisons", "tables", "table_titles", "values"):
         report.results[key] = earlier.get(key) or report.results.get(key, {})
+    report.results["pictures"] = earlier.get("pictures") or []
     known = report.results["headline"]
     known |= {name: value for name, value in (earlier.get("headline") or {}).items() if name in known or not known}
 

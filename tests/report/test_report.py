@@ -217,6 +217,25 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     assert all(row["same"] for row in recompute(target / "per_utterance.jsonl", target / "results.json"))
 
 
+def test_pictures_are_published_beside_the_page_and_stay_when_a_later_run_has_none(run: Path, tmp_path: Path) -> None:
+    target, pictures = tmp_path / "published", {"ensemble/curve.png": "Gain by size.", "nowhere.png": "Not drawn."}
+    (run / "ensemble").mkdir()
+    (run / "ensemble/curve.png").write_bytes(b"\x89PNG of a curve")
+    given = configuration(run, pictures=pictures, training_text=None, words=None)
+    options = ["report", "--run", str(run), "--config", str(given), "--publish", str(target), "--quiet"]
+    assert main(options) == 0
+    assert (target / "plots/curve.png").read_bytes() == b"\x89PNG of a curve"
+    page = (target / "RESULTS.md").read_text(encoding="utf-8")
+    assert "Gain by size.\n\n![Gain by size.](plots/curve.png)" in page
+    assert "nowhere" not in page
+    assert read_json(target / "results.json")["pictures"] == [{"file": "plots/curve.png", "caption": "Gain by size."}]
+    (run / "ensemble/curve.png").unlink()
+    assert main([*options, "--merge"]) == 0
+    assert (target / "RESULTS.md").read_text(encoding="utf-8") == page
+    assert main(["report", "--results", str(target / "results.json"), "--out", str(tmp_path / "again.md"), "--quiet"]) == 0
+    assert (tmp_path / "again.md").read_text(encoding="utf-8") == page
+
+
 @pytest.mark.parametrize("what", ["counts", "references", "source"])
 def test_different_data_are_not_merged(run: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "published"
