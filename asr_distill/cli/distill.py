@@ -7,7 +7,15 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from asr_distill.cli.runs import in_processes, of_seed, parse_numbers, parse_seeds, table_of_runs, threads_of_each
+from asr_distill.cli.runs import (
+    in_processes,
+    of_seed,
+    parse_numbers,
+    parse_seeds,
+    parse_temperatures,
+    table_of_runs,
+    threads_of_each,
+)
 
 EXAMPLE = (
     "asr-distill distill --config recipes/conf/student.yaml --train frames/train --dev frames/dev --inventory"
@@ -115,11 +123,11 @@ def _grid(args: argparse.Namespace) -> tuple[list[float], list[float]]:
                 f"{args.point} names no chosen temperature and hard_weight; give the sweep.json of a finished sweep"
             )
         where = f"{args.point}, the chosen"
-        temperature, hard_weight = str(chosen["temperature"]), str(chosen["hard_weight"])
-        return parse_numbers(f"{where} temperature", temperature), parse_numbers(f"{where} hard_weight", hard_weight, zero=True)
+        temperatures = parse_temperatures(f"{where} temperature", str(chosen["temperature"]))
+        return temperatures, parse_numbers(f"{where} hard_weight", str(chosen["hard_weight"]), zero=True)
     temperature = "1" if args.temperature is None else args.temperature
     hard_weight = "0.5" if args.hard_weight is None else args.hard_weight
-    return parse_numbers("--temperature", temperature), parse_numbers("--hard-weight", hard_weight, zero=True)
+    return parse_temperatures("--temperature", temperature), parse_numbers("--hard-weight", hard_weight, zero=True)
 
 
 def _check_loss(args: argparse.Namespace, temperatures: list[float], hard_weights: list[float]) -> None:

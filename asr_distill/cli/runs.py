@@ -35,6 +35,17 @@ def parse_numbers(option: str, text: str, zero: bool = False) -> list[float]:
     return list(dict.fromkeys(values))
 
 
+def parse_temperatures(option: str, text: str) -> list[float]:
+    """`parse_numbers` that are temperatures of soft targets. Raises `UserError` naming the option for one out of range."""
+    from asr_distill.base import UserError
+    from asr_distill.distillation.combine import check_temperature
+
+    try:
+        return [check_temperature(value) for value in parse_numbers(option, text)]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: {error}") from None
+
+
 def of_seed(args: argparse.Namespace, seed: int) -> argparse.Namespace:
     """The options of one seed's run: ``{seed}`` in ``--initial-model`` is the seed, so that each may start from its own."""
     if args.initial_model is None:

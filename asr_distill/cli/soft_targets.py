@@ -297,10 +297,10 @@ def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
 
 
 def _temperatures(args: argparse.Namespace) -> list[float]:
-    from asr_distill.cli.runs import parse_numbers
+    from asr_distill.cli.runs import parse_temperatures
     from asr_distill.distillation.soft_target_modes import TEMPERATURES
 
-    return list(TEMPERATURES) if args.temperatures is None else parse_numbers("--temperatures", args.temperatures)
+    return list(TEMPERATURES) if args.temperatures is None else parse_temperatures("--temperatures", args.temperatures)
 
 
 def _at_least(least: int, args: argparse.Namespace, *names: str) -> None:

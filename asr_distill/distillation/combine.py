@@ -9,6 +9,10 @@ import torch
 
 MODES = ("arithmetic", "geometric", "weighted", "best")
 
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-6, 1e6
+"""Between these float32 can say what the temperature does. The gradient T (p - q) loses 1.6e-8 T of itself to rounding, 2 % at
+the upper end and all of it some hundred times above, and T^2 overflows at 2e19; far below the lower end scores / T overflow."""
+
 # Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by up to 0.03, logits mostly by
 # whole nats.
 _TOLERANCE = 0.1
@@ -84,7 +88,8 @@ def soften(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
     r"""Posteriors at a temperature: :math:`\log \mathrm{softmax}(\log p / T)` over the last dimension.
 
     log_probs: ``(..., C)`` logits or log-probabilities (a constant per row makes no difference), -inf allowed. Returns the
-    same shape in float32 (float64 for float64); differentiable. Raises ValueError unless temperature is finite and above 0.
+    same shape in float32 (float64 for float64); differentiable. Raises ValueError for a temperature that `check_temperature`
+    refuses.
 
     >>> import torch
     >>> soften(torch.tensor([0.8, 0.2]).log(), 2.0).exp()
@@ -96,10 +101,15 @@ def soften(log_probs: torch.Tensor, temperature: float) -> torch.Tensor:
 
 
 def check_temperature(temperature: float) -> float:
-    """The temperature as a float; ValueError unless it is finite and above 0."""
+    """The temperature as a float; ValueError unless it is from `LEAST_TEMPERATURE` to `MOST_TEMPERATURE`."""
     value = float(temperature)
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"temperature must be finite and above 0, found {temperature!r}")
+    if not LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE:
+        raise ValueError(
+            f"temperature {value!r} is outside {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}, beyond which a float32 gradient"
+            " is rounding error or nothing; the limit of high temperatures is the loss 'logits', that of low ones hard labels"
+        )
     return value
 
 

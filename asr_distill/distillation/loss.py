@@ -50,7 +50,7 @@ def distillation_loss(
             difference), any floating dtype. For targets that are softened already see `soft_target_loss`.
         labels: ``(N,)`` integers from 0 to C - 1, or -100 for a frame without label, which then has no hard term. None where
             no frame has one; ``hard_weight`` must be 0 then.
-        temperature: T, finite and above 0.
+        temperature: T, from 1e-6 to 1e6 (`asr_distill.distillation.combine.check_temperature` says why).
         soft_weight: s, at least 0. At 0 the teacher is not read.
         hard_weight: h, at least 0. Both weights are plain factors: the paper's "weight of 0.5" on the labels is
             ``soft_weight=1, hard_weight=0.5``. The convex form :math:`\alpha\,\text{soft} + (1 - \alpha)\,\text{hard}` is
@@ -128,8 +128,8 @@ def soft_target_loss(
     ``logits``
         :math:`s \frac{1}{2C} \sum_i ((z_i - \bar z) - (v_i - \bar v))^2 + h\,\mathrm{CE}(y, \mathrm{softmax}(z))` with
         :math:`v = T \log q`, which is the teacher's logits but for a constant: logit matching (Bucila, Caruana and
-        Niculescu-Mizil 2006), to whose gradient :math:`s\,(z - v) / C` that of ``paper`` tends for large T. Classes at -inf
-        have no part in it.
+        Niculescu-Mizil 2006), to whose gradient :math:`s\,(z - v) / C` that of ``paper`` tends for large T. T itself makes no
+        difference. Classes at -inf have no part in it.
 
     Raises ValueError as `distillation_loss` does.
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from asr_distill.base import UserError, hash_of_object
-from asr_distill.distillation.combine import soften
+from asr_distill.distillation.combine import check_temperature, soften
 from asr_distill.distillation.soft_target_basis import TailBasis
 from asr_distill.distillation.soft_target_tail import TailSums
 from asr_distill.distillation.sparse import SparseTargets
@@ -80,8 +80,8 @@ class Encoding:
             raise UserError(f"soft targets: mode {self.mode!r}, expected one of {', '.join(MODES)}")
         if not 1 <= self.num_classes < 1 << 31:
             raise UserError(f"soft targets: {self.num_classes} classes, expected at least 1")
-        if not all(math.isfinite(value) and value > 0 for value in self.temperatures):
-            raise UserError(f"soft targets: temperatures {_listed(self.temperatures)}, expected finite numbers above 0")
+        for value in self.temperatures:
+            _checked(value, f"soft targets: temperatures {_listed(self.temperatures)}")
         if self.mode == "topk" and not 1 <= (self.top_k or 0) <= self.num_classes:
             raise UserError(f"soft targets: top_k is {self.top_k}, expected 1 to {self.num_classes}")
         most = self.num_classes - (self.top_k or 0) if self.mode == "topk" else 0
@@ -118,9 +118,7 @@ class Encoding:
 
     def check_temperature(self, temperature: float, where: str) -> float:
         """``temperature`` as a float. Raises `UserError` where what is stored cannot be read at it."""
-        value = float(temperature)
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"{where}: temperature {temperature}, expected a finite number above 0")
+        value = _checked(temperature, where)
         if self.mode != "dense" and value not in self.temperatures:
             held = "draws at" if self.mode == "sampled" else "the tail's mass for"
             raise UserError(
@@ -263,6 +261,13 @@ def _unsigned(count: int) -> torch.dtype:
 def _half(values: torch.Tensor) -> torch.Tensor:
     """As float16; what is finite stays finite."""
     return torch.where(values.isinf(), values, values.clamp(-_FLOAT16_MAX, _FLOAT16_MAX)).half()
+
+
+def _checked(temperature: float, where: str) -> float:
+    try:
+        return check_temperature(temperature)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 
 from asr_distill.base import UserError
 from asr_distill.distillation import soft_target_loss, soften
+from asr_distill.distillation.combine import check_temperature
 from asr_distill.training.objectives import frame_counts
 
 
@@ -83,7 +84,7 @@ class SpecialistDistillation:
 
     generalist: gives the targets. class_ids: the specialist's. full_softmax: the network has C outputs, and labels are classes;
     the same as of `SpecialistExamples`. soft_weight: above 0. own_soft_weight: 0 or more.
-    Raises `UserError` on other weights or a temperature that is not above 0.
+    Raises `UserError` on other weights, or a temperature that `asr_distill.distillation.combine.check_temperature` refuses.
     """
 
     def __init__(
@@ -96,11 +97,12 @@ class SpecialistDistillation:
         soft_weight: float = 1.0,
         own_soft_weight: float = 0.0,
     ) -> None:
-        if not (temperature > 0 and soft_weight > 0 and own_soft_weight >= 0):
-            raise UserError(
-                f"temperature {temperature}, soft_weight {soft_weight}, own_soft_weight {own_soft_weight}:"
-                " expected the first two above 0, the third 0 or more"
-            )
+        if not (soft_weight > 0 and own_soft_weight >= 0):
+            raise UserError(f"soft_weight {soft_weight}, own_soft_weight {own_soft_weight}: expected above 0, and 0 or more")
+        try:
+            check_temperature(temperature)
+        except ValueError as error:
+            raise UserError(f"specialists' soft targets: {error}") from None
         self.generalist, self.class_ids, self.temperature = generalist, class_ids, temperature
         self.full_softmax, self.soft_weight, self.own_soft_weight = full_softmax, soft_weight, own_soft_weight
 

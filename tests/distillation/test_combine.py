@@ -138,6 +138,9 @@ def test_wrong_tensors_are_named() -> None:
     for temperature in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="temperature must be finite and above 0"):
             soften(torch.zeros(2, 3), temperature)
+    for temperature in (1e-7, 1.1e6, 1e19, 1e200):
+        with pytest.raises(ValueError, match=r"temperature \S+ is outside 1e-06 to 1e\+06"):
+            soften(torch.zeros(2, 3), temperature)
 
 
 @pytest.mark.parametrize("mode", ["arithmetic", "geometric", "weighted", "best"])

@@ -229,6 +229,8 @@ GOOD = {"temperature": 2.0, "soft_weight": 1.0, "hard_weight": 0.5}
     [
         ({"temperature": 0.0}, "temperature must be finite and above 0, found 0.0"),
         ({"temperature": math.nan}, "temperature must be finite"),
+        ({"temperature": 1e19}, "temperature 1e\\+19 is outside 1e-06 to 1e\\+06"),
+        ({"temperature": 1e-39}, "temperature 1e-39 is outside"),
         ({"soft_weight": -0.1}, "soft_weight must be finite and at least 0, found -0.1"),
         ({"hard_weight": math.inf}, "hard_weight must be"),
         ({"labels": None}, "labels is None, but hard_weight is 0.5: give labels"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_distill.distillation import SparseTargets, distillation_loss, soft_target_loss, soften, sparse_distillation_loss
+from asr_distill.distillation.combine import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
 
 @settings(max_examples=40)
@@ -99,6 +100,22 @@ def test_autocast_changes_nothing() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = [distillation_loss(logits, teacher, **options), sparse_distillation_loss(logits, targets, **options)]
     assert found == expected
+
+
+@pytest.mark.parametrize("temperature", [LEAST_TEMPERATURE, MOST_TEMPERATURE])
+@pytest.mark.parametrize("size", [4.0, 1e4])
+def test_the_ends_of_the_range_of_temperatures(temperature: float, size: float) -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits, teacher = (size * torch.randn(6, 300, generator=generator).clamp(-1, 1) for _ in range(2))
+    teacher[:, 7] = -torch.inf
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        scores = logits.to(dtype).requires_grad_()
+        loss = distillation_loss(scores, teacher.to(dtype), temperature=temperature, hard_weight=0.0)
+        found.append((loss.detach().double(), torch.autograd.grad(loss, scores)[0].double()))
+    (value, gradient), (expected, slope) = found
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    assert float((gradient - slope).norm() / slope.norm()) < 0.05
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1000.0])

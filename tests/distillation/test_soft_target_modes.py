@@ -182,7 +182,8 @@ def test_log_complement(value: float) -> None:
     ("arguments", "message"),
     [
         (("best", 5), "mode 'best', expected one of dense, topk, sampled"),
-        (("topk", 5, [0.0]), "temperatures 0, 1, expected finite numbers above 0"),
+        (("topk", 5, [0.0]), "temperatures 0, 1: temperature must be finite and above 0, found 0"),
+        (("topk", 5, [2.0, 1e20]), r"temperatures 1, 2, 1e\+20: temperature 1e\+20 is outside 1e-06 to 1e\+06"),
         (("topk", 5, [1.0], 0), "top_k is 0, expected 1 to 5"),
         (("topk", 5, [1.0], 2, 40, -1), "tail_rank is -1, expected 0 to 3"),
         (("sampled", 5, [1.0, 2.0]), "one temperature, found 1, 2"),

@@ -88,8 +88,11 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     topk = SoftTargetStore.open(write(tmp_path / "topk"))
     with pytest.raises(UserError, match=r"topk was not written for temperature 5: it holds the tail's mass for 1, 2;"):
         topk.log_probs("a", 5)
-    with pytest.raises(UserError, match="temperature 0, expected a finite number above 0"):
+    with pytest.raises(UserError, match="topk: temperature must be finite and above 0, found 0"):
         topk.log_probs("a", 0)
+    dense = SoftTargetStore.open(write(tmp_path / "dense", "dense"))
+    with pytest.raises(UserError, match=r"dense: temperature 1e\+20 is outside 1e-06 to 1e\+06"):
+        dense.log_probs("a", 1e20)
     sampled = SoftTargetStore.open(write(tmp_path / "sampled", "sampled"))
     with pytest.raises(UserError, match="not written for temperature 1: it holds draws at 2"):
         sampled.sparse_targets(torch.tensor([0]), 1.0)

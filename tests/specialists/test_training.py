@@ -242,6 +242,9 @@ def test_section_6_1_by_hand() -> None:
     assert float(both) == pytest.approx((math.log(4) + 2 * math.log(4) + 4 * math.log(4)) / 2, rel=1e-5)
     with pytest.raises(UserError, match="soft_weight 0"):
         SpecialistDistillation(generalist, ids, soft_weight=0.0)
+    for temperature in (math.inf, 1e20):
+        with pytest.raises(UserError, match=f"temperature .*{temperature:g}".replace("+", r"\+")):
+            SpecialistDistillation(generalist, ids, temperature=temperature)
 
 
 def test_specialists_are_trained_from_the_generalist_and_only_once(tmp_path: Path) -> None:

@@ -221,6 +221,7 @@ def test_a_point_that_is_none_is_refused(
         (["-T", "0"], "above 0"),
         (["-T", "a"], "numbers between commas"),
         (["-T", "inf"], "finite values above 0"),
+        (["-T", "2,1e20"], "--temperature 2,1e20: temperature 1e+20 is outside 1e-06 to 1e+06"),
         (["--hard-weight", "-1"], "0 or more"),
         (["--hard-weight", "nan"], "finite values of 0 or more"),
         (["--soft-weight", "-1"], "soft_weight must be finite and at least 0"),
