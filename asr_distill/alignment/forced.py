@@ -96,8 +96,10 @@ class ForcedAligner:
     ) -> AlignmentReport:
         """Aligns every utterance of ``scores``, an iterable of ``(id, (T, C))`` log-likelihoods that is read once.
 
-        An alignment's ``log_likelihood`` is the sum of its frames' unscaled scores, in nats. Raises `UserError` where scores
-        are not ``(T, C)``, an id has no transcript or comes twice.
+        An alignment's ``log_likelihood`` is the sum of its frames' unscaled scores, in nats. A transcript without words is
+        aligned as silence, as Kaldi's aligners do; where silence is not optional in the lexicon it is a failure.
+
+        Raises `UserError` where scores are not ``(T, C)``, an id has no transcript or comes twice.
         """
         report = AlignmentReport()
         order: list[str] = []
@@ -167,6 +169,9 @@ class ForcedAligner:
             report.failures[key] = str(error)
             return None
         graph = self._builder.build(lattice)
+        if not words and not len(graph.senones):
+            report.failures[key] = "no words: the transcript is empty, and the lexicon has no optional silence to be all of it"
+            return None
         if len(scores) < max(graph.min_frames, 1) or not len(graph.senones):
             report.failures[key] = (
                 f"too short: {len(scores)} frames, the states of {' '.join(words)!r} need {graph.min_frames} or more"

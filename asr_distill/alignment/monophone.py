@@ -82,7 +82,8 @@ def train_monophone(
     Args:
         cuts: with stored filterbanks and one supervision each.
         out: gets gmm.safetensors, transitions.safetensors, senones.json, mono.json, alignments_SPLIT.jsonl.gz, failures.json.
-        max_failed_share: the share of utterances, 0 to 1, that may fail to align in the end.
+        max_failed_share: the share of utterances, 0 to 1, that may fail to align in the end; one with an empty transcript
+            is among them.
 
     Raises `UserError` where more fail, or the cuts have no features.
     """

@@ -52,6 +52,9 @@ def read_training_data(
 ) -> TrainingData:
     """Loads and normalises the features of all cuts; those without a possible alignment are set aside with a reason.
 
+    A cut without a word is one of these. Forced alignment takes it for silence, as Kaldi does everywhere; but here a model is
+    made, and of a corpus in which some transcripts are missing the silence model would be made of speech.
+
     Raises `UserError` where cuts have no features, an id comes twice, or no cut is usable.
     """
     cuts = list(cuts)
@@ -67,6 +70,9 @@ def read_training_data(
             raise UserError(f"cut {cut.id!r} comes twice; cut ids must be unique")
         words = transcript_of(cut)
         transcripts[cut.id] = words
+        if not words:
+            failures[cut.id] = "no transcript: its text is empty; speech that passed for silence would spoil its model"
+            continue
         try:
             lattice = reader.lattice(words)
         except UnknownWords as error:

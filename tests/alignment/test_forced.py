@@ -218,6 +218,10 @@ def test_silence_alone() -> None:
     report = ForcedAligner(MONOPHONES, reader()).align({"x": []}, [("x", np.zeros((8, 7)))])
     assert report.alignments["x"].phones.tolist() == [SILENCE]
     assert report.alignments["x"].words == ()
+    without = ForcedAligner(MONOPHONES, reader(silence_probability=0)).align({"x": []}, [("x", np.zeros((8, 7)))])
+    assert without.failures == {
+        "x": "no words: the transcript is empty, and the lexicon has no optional silence to be all of it"
+    }
 
 
 def test_what_is_refused() -> None:

@@ -25,7 +25,7 @@ from asr_distill.alignment import (
 )
 from asr_distill.alignment.cepstra import Cepstra, load_fbank, transcript_of
 from asr_distill.alignment.kaldi_hmm import KaldiHmm
-from asr_distill.alignment.monophone_data import equal_split
+from asr_distill.alignment.monophone_data import equal_split, read_training_data
 from asr_distill.base import UserError, read_json
 from asr_distill.cli.main import main
 from asr_distill.senones import SenoneInventory, read_alignments, write_alignments
@@ -143,6 +143,26 @@ def test_failures_are_named_and_bounded(an4_cuts: list[Any], an4_lang: Any, tmp_
     bare = [dataclasses.replace(cut, features=None) for cut in cuts]
     with pytest.raises(UserError, match="has no features"):
         train_monophone(bare, an4_lang, tmp_path / "d", FEW)
+
+
+@pytest.mark.parametrize("text", ["", "  ", None])
+def test_an_utterance_without_a_transcript_is_a_failure_and_no_silence(
+    an4_cuts: list[Any], an4_lang: Any, tmp_path: Path, text: str | None
+) -> None:
+    cuts = an4_cuts[:4]
+    silent = dataclasses.replace(cuts[0], supervisions=[dataclasses.replace(cuts[0].supervisions[0], text=text)])
+    reader, inventory = TranscriptReader.of_lang(an4_lang), monophone_inventory(an4_lang)
+    data = read_training_data([silent, *cuts[1:]], Cepstra(), reader, inventory)
+    assert data.keys == tuple(cut.id for cut in cuts[1:])
+    assert data.failures == {
+        silent.id: "no transcript: its text is empty; speech that passed for silence would spoil its model"
+    }
+    with pytest.raises(
+        UserError, match=rf"(?s)1 of 4 utterances could not be aligned \(1 no transcript\).*{silent.id}: no tran"
+    ):
+        train_monophone([silent, *cuts[1:]], an4_lang, tmp_path / "mono", FEW)
+    with pytest.raises(UserError, match=f"no utterance can be aligned; the first, '{silent.id}': no transcript"):
+        read_training_data([silent], Cepstra(), reader, inventory)
 
 
 def test_equal_split_by_hand(an4_lang: Any) -> None:

@@ -45,7 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     triphone.add_argument("--config", type=Path, metavar="YAML", help="schedule and cepstra")
     _add_schedule(triphone)
 
-    forced = _action(actions, "forced", "align by the scores of a model, exactly", FORCED_EXAMPLE)
+    forced = _action(
+        actions, "forced", "align by the scores of a model, exactly; a cut without words as silence", FORCED_EXAMPLE
+    )
     _add_input(forced)
     forced.add_argument(
         "--scores-from", type=Path, required=True, metavar="DIR", help="a monophone GMM's folder or a model bundle"
