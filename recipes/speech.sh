@@ -101,6 +101,8 @@ asked_for_stages=no
 for word in "$@"; do case "$word" in --stage|--stop-stage) asked_for_stages=yes ;; esac; done
 parse_options "$@"
 [ "$conf" = recipe ] || conf_suffix=-$conf
+prepare_options=()  # of $prepare, where a recipe's conf has the function recipe_options, which is called when options are known
+! declare -F recipe_options > /dev/null || recipe_options
 exp=${exp:-${EXP_DIR:-exp/$recipe${size:+-$size}${conf_suffix:-}}}
 mkdir -p "$exp"
 
@@ -111,7 +113,7 @@ export OMP_NUM_THREADS=$threads
 if [ -z "$engines" ]; then engines=kaldi; ! python -c "import k2" 2>/dev/null || engines="k2 kaldi"; fi
 
 prepare_corpus() {
-  local options=()
+  local options=("${prepare_options[@]}")
   [ -z "$split" ] || options+=(--split "$split")
   [ -z "$size" ] || options+=(--size "$size")
   # shellcheck disable=SC2086  # the options are words
@@ -305,8 +307,8 @@ wider_beams() {  # the same search with wider beams: what it changes is search e
 report() {
   local cut
   cut=$(python -c 'import gzip, json, sys; print(json.loads(gzip.open(sys.argv[1], "rt").readline())["id"])' "$exp/align/alignments_test.jsonl.gz")
-  distill align plot "$cut" --alignments "$exp/align/alignments_test.jsonl.gz" --lang "$exp/lang" \
-    --cuts "$exp/fbank/cuts_test.jsonl.gz" --output "$exp/align/utterance.png"
+  distill align plot --alignments "$exp/align/alignments_test.jsonl.gz" --lang "$exp/lang" \
+    --cuts "$exp/fbank/cuts_test.jsonl.gz" --output "$exp/align/utterance.png" -- "$cut"
   # A run may leave out whatever an option leaves out; what is missing is named.
   local options=(--html "$exp/report.html" --plots "$exp/plots" --run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table
     --allow-missing)

@@ -10,10 +10,10 @@ parse_options() {  # parse_options "$@": sets the variable that an option names;
   while [ $# -gt 0 ]; do
     case "$1" in
       -h|--help) usage; exit 0 ;;
-      --*) local name=${1#--}; name=${name//-/_}
-           [ -n "${!name+known}" ] || die "unknown option $1; known: $(known_options)"
+      --*) local _variable=${1#--}; _variable=${_variable//-/_}  # no option is called so
+           [ -n "${!_variable+known}" ] || die "unknown option $1; known: $(known_options)"
            [ $# -ge 2 ] || die "$1 needs a value"
-           printf -v "$name" '%s' "$2"; shift 2 ;;
+           printf -v "$_variable" '%s' "$2"; shift 2 ;;
       *) die "unexpected argument '$1'; options look like --stage 5" ;;
     esac
   done
