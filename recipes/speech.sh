@@ -102,7 +102,7 @@ for word in "$@"; do case "$word" in --stage|--stop-stage) asked_for_stages=yes 
 parse_options "$@"
 [ "$conf" = recipe ] || conf_suffix=-$conf
 prepare_options=()  # of $prepare, where a recipe's conf has the function recipe_options, which is called when options are known
-! declare -F recipe_options > /dev/null || recipe_options
+if declare -F recipe_options > /dev/null; then recipe_options; fi
 exp=${exp:-${EXP_DIR:-exp/$recipe${size:+-$size}${conf_suffix:-}}}
 mkdir -p "$exp"
 
