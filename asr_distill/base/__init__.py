@@ -16,12 +16,15 @@ from asr_distill.base.files import (
     write_text,
 )
 from asr_distill.base.hashing import hash_of_file, hash_of_object
+from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import track
 
 __all__ = [
     "UserError",
     "atomic_directory",
     "atomic_path",
+    "end_with_parent",
+    "environment_of_child",
     "from_mapping",
     "hash_of_file",
     "hash_of_object",

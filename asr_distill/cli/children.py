@@ -8,13 +8,16 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
+from asr_distill.base import environment_of_child
+
 _PATIENCE = 10.0  # seconds that a process has to end in before it is killed
 
 
 class Children:
     """A context that begins processes, from any thread, and ends those still at work where an error leaves it.
 
-    SIGTERM, which would end this process at once, is such an error inside: a SystemExit of status 143.
+    SIGTERM, which would end this process at once, is such an error inside: a SystemExit of status 143. Where this process is
+    killed, commands of this toolkit see it themselves and end too, within seconds (`asr_distill.base.end_with_parent`).
     """
 
     def __init__(self) -> None:
@@ -27,7 +30,7 @@ class Children:
         with self._lock:
             if self._stopped:
                 return None
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment_of_child())
             self._running.add(child)
         output, _ = child.communicate()
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import UserError
+from asr_distill.base import UserError, end_with_parent
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
 # `asr-distill --help` answers without importing torch.
@@ -82,7 +82,11 @@ def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status: 0 done, 1 a user's mistake, 2 wrong usage, 130 interrupted."""
+    """Runs one subcommand and returns the exit status: 0 done, 1 a user's mistake, 2 wrong usage, 130 interrupted.
+
+    Where another command of this toolkit began this process, it ends with that one.
+    """
+    end_with_parent()
     argv = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in argv if word in SUBCOMMANDS), None)
     args = build_parser(chosen).parse_args(argv)

@@ -72,8 +72,8 @@ def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:
 def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> list[dict[str, Any]]:
     """Runs `asr-distill` commands, ``(name, arguments)`` each, ``jobs`` at a time; the first model of each one's JSON.
 
-    Raises `UserError` naming those that failed; the others are complete by then. Where this process is interrupted or
-    terminated, or dies of an error, so are they.
+    Raises `UserError` naming those that failed; the others are complete by then. Where this process is interrupted, terminated
+    or killed, or dies of an error, so are they.
     """
     import json
     import sys
