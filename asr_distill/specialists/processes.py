@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, end_with_parent
 from asr_distill.models import import_networks, imported_networks
 
 Item = TypeVar("Item")
@@ -20,6 +22,8 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int
     ``work`` is a function of a module and the items are plain values, for both are sent to the processes; set the threads that
     each may use in the training configuration. The first error is raised, and what has not begun by then is not begun.
     Nothing needs to be said about what is trained already: `train_specialist` returns at once for that.
+
+    The processes end with this one, also where it is terminated or killed. Raises `UserError` where one of them is.
     """
     if jobs < 1:
         raise UserError(f"jobs is {jobs}, expected 1 or more")
@@ -28,9 +32,19 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int
             yield item, work(item)
         return
     pool = ProcessPoolExecutor(
-        *(min(jobs, len(items)), get_context("spawn")), initializer=import_networks, initargs=(imported_networks(),)
+        *(min(jobs, len(items)), get_context("spawn")), initializer=_begin, initargs=(os.getpid(), imported_networks())
     )
     try:
         yield from zip(items, pool.map(work, items), strict=True)
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of {jobs} processes ended before its work was done: it was killed, as where memory runs out. Next: run it"
+            " again, it goes on; with a smaller --jobs if it was the memory"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin(parent: int, networks: Sequence[str]) -> None:
+    end_with_parent(parent)
+    import_networks(networks)

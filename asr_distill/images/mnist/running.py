@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +14,7 @@ from asr_distill.images.image_set import ImageSet
 from asr_distill.images.mnist.configuration import MnistConfig
 from asr_distill.images.mnist.data import read_mnist
 from asr_distill.images.mnist.experiments import LOGITS_FILE, SOFT_TARGETS_FOLDER, Run, execute
+from asr_distill.specialists import in_parallel
 from asr_distill.training.state import COMPLETED_FILE
 
 _log = logging.getLogger("asr_distill")
@@ -38,22 +37,10 @@ def run_all(config: MnistConfig, data: Path, root: Path, runs: Sequence[Run], jo
     start = time.monotonic()
     work, done = functools.partial(_execute, config, data, root), 0
     for on_labels in (True, False):  # the teachers are among the former
-        for run, seconds in _in_order(work, [run for run in runs if (run.teacher is None) == on_labels], jobs):
+        for run, seconds in in_parallel(work, [run for run in runs if (run.teacher is None) == on_labels], jobs):
             done += 1
             _log.info("run %d of %d: %s, trained in %.0f s", done, len(runs), run.name, seconds)
     return time.monotonic() - start
-
-
-def _in_order(work: Callable[[Run], float], runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, float]]:
-    if min(jobs, len(runs)) <= 1:
-        for run in runs:
-            yield run, work(run)
-        return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-    try:
-        yield from zip(runs, pool.map(work, runs), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @functools.lru_cache(maxsize=1)
