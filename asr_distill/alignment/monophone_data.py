@@ -52,8 +52,8 @@ def read_training_data(
 ) -> TrainingData:
     """Loads and normalises the features of all cuts; those without a possible alignment are set aside with a reason.
 
-    A cut without a word is one of these. Forced alignment takes it for silence, as Kaldi does everywhere; but here a model is
-    made, and of a corpus in which some transcripts are missing the silence model would be made of speech.
+    A cut without a word is one of these. Forced alignment takes it for silence, as Kaldi's training graphs do too; but here a
+    model is made, and where some transcripts of a corpus are missing, that of silence would be made of speech.
 
     Raises `UserError` where cuts have no features, an id comes twice, or no cut is usable.
     """
