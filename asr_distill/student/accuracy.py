@@ -12,6 +12,7 @@ import torch
 from asr_distill.base import UserError, track
 from asr_distill.data import FrameStore, WindowGatherer
 from asr_distill.data.utterance_share import frames_of_share
+from asr_distill.features import config_difference
 from asr_distill.student.student import Student
 
 
@@ -75,17 +76,23 @@ class CutAccuracies:
                 yield {**head, **dict(zip(names, row, strict=True))}
 
 
-def check_store(student: Student, store: FrameStore, labelled: bool = True) -> None:
-    """Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model.
+def check_store(student: Student, store: FrameStore, labelled: bool = True, who: str = "the model") -> None:
+    """Raises `UserError` unless the store holds what the model was trained on: senones, features, normalisation.
 
-    labelled: it must have labels; without that, a store that has none is as good.
+    labelled: it must have labels; without that, a store that has none is as good. who: what the message calls the model.
     """
     if labelled or store.senones_hash is not None:
         student.check_senones(store.senones_hash, f"the frame store {store.path}")
-    if store.normalisation.kind != student.normalisation.kind:
+    again = "write the store again with `asr-distill frames --normalisation-from` the training store"
+    ours, theirs = store.normalisation, student.normalisation
+    if ours.kind != theirs.kind:
+        raise UserError(f"{store.path} was normalised per {ours.kind}, {who} per {theirs.kind}; {again}")
+    if ours.variance != theirs.variance or (ours.kind == "corpus" and ours.hash != theirs.hash):
+        raise UserError(f"{store.path} was normalised with other statistics than {who}; {again}")
+    difference = config_difference(store.feature_config, student.config.features)
+    if difference:
         raise UserError(
-            f"{store.path} was normalised per {store.normalisation.kind}, the model per {student.normalisation.kind};"
-            " write the store again with `asr-distill frames --normalisation-from` the training store"
+            f"{store.path} holds other features than {who} takes ({difference}); compute them with its configuration"
         )
 
 
@@ -115,7 +122,7 @@ def cut_accuracies(student: Student, store: FrameStore, batch_size: int = 4096, 
 
     share: of its utterances, those on which ``asr-distill train --share`` trains; the other cuts have no counts.
 
-    Raises `UserError` where the store has the senones of another inventory, or was normalised otherwise than the model.
+    Raises what `check_store` raises.
     """
     offsets = torch.from_numpy(store.offsets).to(student.device)
     sums = torch.zeros(store.num_cuts, 5, dtype=torch.float64, device=student.device)

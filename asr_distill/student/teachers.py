@@ -9,7 +9,8 @@ import torch
 
 from asr_distill.base import UserError
 from asr_distill.data import FrameStore
-from asr_distill.features import ContextWindow, config_difference
+from asr_distill.features import ContextWindow
+from asr_distill.student.accuracy import check_store
 from asr_distill.student.ensemble import Ensemble
 from asr_distill.student.student import Student
 
@@ -45,19 +46,7 @@ def check_frames(teacher: Student, frames: FrameStore, window: ContextWindow | N
     A store without labels has no senones to compare. window: of the student whose inputs the teacher is to see; windows of
     one width that reach to other frames would be answered, and wrongly.
     """
-    if frames.senones_hash is not None:
-        teacher.check_senones(frames.senones_hash, f"the frame store {frames.path}")
-    again = "write the store again with `asr-distill frames --normalisation-from` the training store"
-    ours, theirs = frames.normalisation, teacher.normalisation
-    if ours.kind != theirs.kind:
-        raise UserError(f"{frames.path} was normalised per {ours.kind}, the teacher per {theirs.kind}; {again}")
-    if ours.variance != theirs.variance or (ours.kind == "corpus" and ours.hash != theirs.hash):
-        raise UserError(f"{frames.path} was normalised with other statistics than the teacher; {again}")
-    difference = config_difference(frames.feature_config, teacher.config.features)
-    if difference:
-        raise UserError(
-            f"{frames.path} holds other features than the teacher takes ({difference}); compute them with its configuration"
-        )
+    check_store(teacher, frames, labelled=False, who="the teacher")
     if window is not None and (window.left, window.right) != (teacher.window.left, teacher.window.right):
         raise UserError(
             f"the student sees {window.left} frames before and {window.right} after each, the teacher {teacher.window.left} and"
