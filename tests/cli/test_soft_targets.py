@@ -207,7 +207,10 @@ def test_what_does_not_fit_is_refused(setting: Setting, capsys) -> None:
         (("--mode", "sampled", "--output", str(setting.folder / "no")), "drawn at one temperature, found 1, 2, 5, 10"),
         (("--temperatures", "a", "--output", str(setting.folder / "no")), "expected numbers between commas, such as 1,2,5,10"),
         (("--temperatures", "1,nan", "--output", "x"), "--temperatures 1,nan: expected finite values above 0"),
-        (("--temperatures", "2,1e20", "--output", "x"), "--temperatures 2,1e20: temperature 1e+20 is outside 1e-06 to 1e+06"),
+        (
+            ("--temperatures", "2,1e20", "--output", str(setting.folder / "no")),
+            "--temperatures 2,1e20: temperature 1e+20 is outside 1e-06 to 1e+06",
+        ),
         (("--estimate", "--num-frames", "-5"), "--num-frames -5: expected 1 or more"),
         (("--estimate", "--num-classes", "0"), "--num-classes 0: expected 1 or more"),
         (("--study", "--study-frames", "0", "--output", "x"), "--study-frames 0: expected 1 or more"),

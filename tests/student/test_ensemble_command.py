@@ -124,7 +124,9 @@ def test_accuracy_on_the_share_that_was_trained_on(corpus: Any, members: list[st
     assert {row["id"] for row in rows} == {cut.id for cut in frames if cut.start in chosen}
     assert len(rows) == 2
     assert figures["speaker"]["frames"] == len(chosen)
-    assert all(row == whole[row["id"]] for row in rows)
+    for row in rows:  # the sums but for rounding: products of matrices are rounded by the frames that share a batch
+        expected = {**whole[row["id"]], "cross_entropy_sum": pytest.approx(whole[row["id"]]["cross_entropy_sum"], rel=1e-5)}
+        assert row == expected
     assert "at most 1" in command(*words, "--share", "2")
 
 
