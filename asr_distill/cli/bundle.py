@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "scale":
         scale = args.acoustic_scale
         if args.tuned is not None:
-            scale = read_json(args.tuned).get("acoustic_scale")
+            tuned = read_json(args.tuned)
+            scale = tuned.get("acoustic_scale") if isinstance(tuned, dict) else None
             if not isinstance(scale, (int, float)):
                 raise UserError(f"{args.tuned} has no acoustic_scale; give the tuned.json of a decode with --scale-grid")
         if scale is None or not scale > 0:

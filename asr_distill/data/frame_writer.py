@@ -90,15 +90,26 @@ def find_feature_config(cuts: Sequence[Any]) -> Fbank40Config:
 
     Raises `UserError` where there is none, since a store without its configuration could not be used later.
     """
-    features = getattr(cuts[0], "features", None)
-    storage = Path(str(getattr(features, "storage_path", "") or "."))
-    for folder in (storage, storage.parent):
-        if (folder / "fbank.json").is_file():
-            return Fbank40Config.load(folder / "fbank.json")
+    file = feature_config_file(cuts[0])
+    if file is not None:
+        return Fbank40Config.load(file)
+    storage = _storage_of(cuts[0])
     raise UserError(
         f"no fbank.json in {storage} or above it: how the features of cut {cuts[0].id} were made is not known; compute them"
         " with `asr-distill features`, or name the file with --feature-config"
     )
+
+
+def feature_config_file(cut: Any) -> Path | None:
+    """``fbank.json``, in or above the folder where the features of a cut lie; None where there is none."""
+    storage = _storage_of(cut)
+    files = (folder / "fbank.json" for folder in (storage, storage.parent))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _storage_of(cut: Any) -> Path:
+    features = getattr(cut, "features", None)
+    return Path(str(getattr(features, "storage_path", "") or "."))
 
 
 def speaker_of(cut: Any) -> str | None:

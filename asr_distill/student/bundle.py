@@ -8,6 +8,7 @@ senones.json, priors.json
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ class BundleConfig:
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise ValueError(f"format {self.format}, this version reads {FORMAT}; use the version that wrote the bundle")
-        if self.acoustic_scale is not None and not self.acoustic_scale > 0:
-            raise ValueError(f"acoustic_scale is {self.acoustic_scale}, expected a number above 0")
+        if self.acoustic_scale is not None and not 0 < self.acoustic_scale < math.inf:
+            raise ValueError(f"acoustic_scale is {self.acoustic_scale}, expected a finite number above 0")
 
     @staticmethod
     def load(directory: str | Path) -> BundleConfig:

@@ -28,7 +28,7 @@ from asr_distill.student.ensemble_folder import (
     ensemble_hash,
     relative_paths,
 )
-from asr_distill.student.student import Signal, Student
+from asr_distill.student.student import Signal, Student, check_chunk_frames
 from asr_distill.training.precision import choose_bf16, precision
 
 _PRIOR_UNITS = 10**15  # a mean of priors is kept as counts out of so many frames: exact to 1e-9 at 14,000 senones
@@ -231,6 +231,7 @@ class Ensemble(Student):
         bf16: bool | None = None,
     ) -> torch.Tensor:
         """``(N, D)`` inputs to ``(N, C)`` float32 on the device, of these members at this temperature."""
+        check_chunk_frames(chunk_frames)
         try:
             weights = member_weights(self.mode, self.weights, members, len(self.members))
         except ValueError as error:

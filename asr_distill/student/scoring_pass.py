@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from asr_distill.base import UserError
-from asr_distill.data.frame_writer import load_features, normalisation_speaker
-from asr_distill.features import Fbank40, Normalisation, NormalisationAccumulator
+from asr_distill.data.frame_writer import feature_config_file, load_features, normalisation_speaker
+from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, config_difference
 from asr_distill.features.audio import name_of, pick_channel, read_samples
 
 if TYPE_CHECKING:
@@ -44,7 +44,21 @@ def cut_features(student: Student, cut: Any) -> np.ndarray:
             f"{name_of(cut)}: stored features {found} (kind, bins, frame shift, rate), the model takes {expected};"
             " compute them with the model's configuration, or give cuts without features"
         )
+    if stored.storage_path not in student.checked_storages:
+        _check_configuration(cut, config)
+        student.checked_storages.add(stored.storage_path)
     return load_features(cut)
+
+
+def _check_configuration(cut: Any, config: Fbank40Config) -> None:
+    """Stored features say little of how they were made, but ``fbank.json`` beside them does."""
+    file = feature_config_file(cut)
+    difference = "" if file is None else config_difference(Fbank40Config.load(file), config)
+    if difference:
+        raise UserError(
+            f"{name_of(cut)}: {file} says that its features are others than the model takes ({difference}); compute them with"
+            " the model's configuration, or give cuts without features"
+        )
 
 
 def scored_cuts(student: Student, cuts: Iterable[Any], chunk_frames: int) -> Iterator[tuple[Any, torch.Tensor, Timings]]:

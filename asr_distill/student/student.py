@@ -22,6 +22,7 @@ from asr_distill.student.scoring_pass import Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
+_LOUDEST = 16.0  # audio in +-1 may exceed full scale, never by so much; in 16-bit samples it is next to silence
 
 
 class Student:
@@ -48,6 +49,7 @@ class Student:
         self.fbank = Fbank40(config.features)
         self.num_senones = inventory.num_senones
         self.acoustic_scale = config.acoustic_scale
+        self.checked_storages: set[str] = set()  # of stored features whose configuration is the bundle's
         self._bf16 = choose_bf16(autocast, self.device)
         self._log_priors = torch.from_numpy(priors.log_priors).to(self.device)
 
@@ -93,11 +95,15 @@ class Student:
     def features(self, samples: Signal, sampling_rate: int | None = None) -> np.ndarray:
         """Filterbank features ``(T, 40)`` float32, not normalised, of ``(n,)`` samples in +-1 at the bundle's sampling rate.
 
-        Raises `UserError` for another rate, samples that are whole numbers, and what `Fbank40.extract` refuses.
+        Raises `UserError` for another rate, samples that are whole numbers or as large, and what `Fbank40.extract` refuses.
         """
-        if not torch.as_tensor(samples).is_floating_point():
-            kind = str(samples.dtype).removeprefix("torch.")
-            raise UserError(f"samples are {kind}, expected floats in +-1; divide 16-bit samples by 32768")
+        given = torch.as_tensor(samples)
+        found = f"are {str(given.dtype).removeprefix('torch.')}"
+        if given.is_floating_point():
+            largest = float(given.abs().max()) if given.numel() else 0.0
+            found = f"reach {largest:g}" if _LOUDEST < largest < math.inf else ""
+        if found:
+            raise UserError(f"samples {found}, expected floats in +-1; divide 16-bit samples by 32768")
         return self.fbank.extract(samples, sampling_rate or self.config.features.sampling_rate)
 
     def normalise(self, features: Signal) -> torch.Tensor:
@@ -117,7 +123,8 @@ class Student:
         speech: ``(n,)`` samples in +-1 at the bundle's sampling rate; or ``(T, 40)`` filterbank features, which are normalised
           as `normalise` does unless ``normalised`` says that they are already; or ``(T, 1040)`` network inputs, used as given.
         chunk_frames: frames that the network sees at once; it bounds the memory and changes nothing else.
-        Raises `UserError` for any other shape, samples that are whole numbers, values that are not finite and no chunk_frames.
+        Raises `UserError` for any other shape, samples that are whole numbers or as large, values that are not finite and
+        no chunk_frames.
         """
         inputs = self._inputs(speech, normalised)
         return self._log_posteriors(inputs, chunk_frames).cpu()
@@ -189,14 +196,19 @@ class Student:
     @torch.no_grad()
     def _log_posteriors(self, inputs: torch.Tensor, chunk_frames: int) -> torch.Tensor:
         """``(T, D)`` inputs to ``(T, C)`` float32 on the device."""
-        if chunk_frames < 1:
-            raise UserError(f"chunk_frames is {chunk_frames}, expected at least 1")
+        check_chunk_frames(chunk_frames)
         rows = [torch.empty(0, self.num_senones, device=self.device)]
         for chunk in inputs.split(chunk_frames):
             with precision(self._bf16, self.device):
                 logits = self.network(chunk.to(self.device))
             rows.append(torch.log_softmax(logits.float(), dim=1))
         return torch.cat(rows)
+
+
+def check_chunk_frames(chunk_frames: int) -> None:
+    """Raises `UserError` for fewer than one."""
+    if chunk_frames < 1:
+        raise UserError(f"chunk_frames is {chunk_frames}, expected at least 1")
 
 
 def dense_scores(

@@ -28,5 +28,9 @@ def test_a_file_without_a_scale_changes_nothing(corpus: Any, tmp_path: Path, cap
     before = (bundle / "config.json").read_bytes()
     assert main(["bundle", "scale", str(bundle), "--from", str(tmp_path / "tuned.json")]) == 1
     assert "no acoustic_scale" in capsys.readouterr().err
-    assert main(["bundle", "scale", str(bundle), "--acoustic-scale", "-1"]) == 1
+    (tmp_path / "tuned.json").write_text("[0.1]")
+    assert main(["bundle", "scale", str(bundle), "--from", str(tmp_path / "tuned.json")]) == 1
+    assert "no acoustic_scale" in capsys.readouterr().err
+    for scale in ("-1", "inf", "nan"):
+        assert main(["bundle", "scale", str(bundle), "--acoustic-scale", scale]) == 1
     assert (bundle / "config.json").read_bytes() == before

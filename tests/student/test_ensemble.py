@@ -295,3 +295,5 @@ def test_members_that_do_not_fit_are_named(bundles: list[Path], corpus: Any, tmp
         Ensemble(members)
     with pytest.raises(UserError, match="not a bundle"):
         load_model(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="chunk_frames is 0, expected at least 1"):
+        Ensemble.of_bundles(bundles[:2]).log_posteriors(torch.zeros(5, 40), chunk_frames=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from lhotse import CutSet
 
 from asr_distill.base import UserError, read_json, write_json
-from asr_distill.features import Fbank40
+from asr_distill.features import Fbank40, Fbank40Config, extract_features
 from asr_distill.models import load_tensors
 from asr_distill.student import BundleConfig, Student, set_acoustic_scale
 from asr_distill.student.student import dense_scores
@@ -121,6 +122,11 @@ def test_speech_that_cannot_be_meant_is_refused(corpus: Any) -> None:
     student = Student.load(corpus.train())
     with pytest.raises(UserError, match="samples are int16, expected floats in"):
         student.log_likelihoods(np.zeros(16000, np.int16))
+    loud = np.zeros(16000, np.float32)
+    loud[7] = -4096.0
+    with pytest.raises(UserError, match=r"samples reach 4096, expected floats in \+-1; divide .* by 32768"):
+        student.log_likelihoods(loud)
+    student.log_likelihoods(loud / 1024)  # louder than full scale is no other unit
     features = torch.zeros(30, 40)
     features[3, 3] = math.nan
     with pytest.raises(UserError, match="NaN or infinity"):
@@ -166,8 +172,9 @@ def test_bundles_are_strict_and_carry_the_tuned_scale(corpus: Any, tmp_path: Pat
     assert Student.load(bundle).acoustic_scale is None
     set_acoustic_scale(bundle, 0.1)
     assert Student.load(bundle).acoustic_scale == 0.1
-    with pytest.raises(UserError, match="above 0"):
-        set_acoustic_scale(bundle, -1.0)
+    for wrong in (-1.0, math.inf, math.nan):
+        with pytest.raises(UserError, match="above 0"):
+            set_acoustic_scale(bundle, wrong)
     config = read_json(bundle / "config.json")
     write_json(bundle / "config.json", {**config, "temperatur": 1})
     with pytest.raises(UserError, match=r"unknown key 'temperatur'.*valid keys"):
@@ -190,3 +197,13 @@ def test_cuts_that_do_not_fit_are_named(corpus: Any) -> None:
     foreign.features = type(cut.features)(**{**cut.features.to_dict(), "num_features": 80})
     with pytest.raises(UserError, match=r"cut u2.*80.*model takes"):
         list(student.scores([foreign]))
+
+
+def test_stored_features_of_another_configuration_are_refused(corpus: Any, tmp_path: Path) -> None:
+    student = Student.load(corpus.train())
+    config = replace(Fbank40Config(), low_freq=60.0)
+    cuts = list(extract_features([cut.drop_features() for cut in corpus.cuts], tmp_path / "fbank", config).cuts)
+    list(student.scores(cuts))  # nothing says how they were made
+    write_json(tmp_path / "fbank.json", {"low_freq": 60.0})
+    with pytest.raises(UserError, match=r"cut u1.*fbank.json.* \(low_freq: 60.0 and 20.0\); compute"):
+        list(Student.load(corpus.train()).scores(cuts))
