@@ -19,6 +19,7 @@ from asr_distill.graph.k2_form import K2Form
 from asr_distill.senones import SenoneInventory
 from asr_distill.sequence.all_paths import form_of_all_paths
 from asr_distill.sequence.denominator import Denominator
+from asr_distill.sequence.readings import read_once
 
 
 class NoNumerator(Exception):  # counted per utterance, no error of the program
@@ -58,6 +59,8 @@ class NumeratorBuilder:
     def of_transcript(self, words: Sequence[str], num_frames: int) -> K2Form:
         """All pronunciations of the words with optional silence; their weights are the phone n-gram's, not the lexicon's.
 
+        A phone sequence that the words may be read as in two ways counts once.
+
         Raises `NoNumerator` where a word is not in the lexicon, no pronunciation is a sequence that the n-gram allows, or all
         paths take more than ``num_frames`` frames.
         """
@@ -67,7 +70,7 @@ class NumeratorBuilder:
             lattice = self.reader.lattice(words)
         except UnknownWords as error:
             raise NoNumerator(str(error)) from None
-        return self._form(lattice, num_frames)
+        return self._form(read_once(lattice), num_frames)
 
     def _form(self, lattice: PhoneLattice, num_frames: int) -> K2Form:
         weighted = self._weighted(lattice)

@@ -15,6 +15,7 @@ from asr_distill.lang.lexicon_fst import build_lexicon_fst
 from asr_distill.senones import SenoneInventory
 from asr_distill.sequence import LatticeFreeLoss, NoNumerator, NumeratorBuilder, build_denominator
 from asr_distill.sequence.loss import graph_of, log_sums
+from asr_distill.sequence.readings import count_readings, read_once
 
 WORDS = {"a": 1, "ab": 2}
 FRAMES = 6
@@ -48,6 +49,29 @@ def test_a_transcript_is_all_its_readings_under_the_phone_language_model(invento
     assert len(paths) > 4
     found = log_sums(graph_of(form), [0], torch.tensor(a, dtype=torch.float32), [FRAMES], 1000.0).item()
     assert found == pytest.approx(np.logaddexp.reduce(path_scores(paths, weights, a)), abs=1e-4)
+
+
+@pytest.mark.parametrize("inventory", [monophones(), triphones()], ids=["monophones", "triphones"])
+def test_a_phone_string_that_is_read_in_two_ways_counts_once(inventory: SenoneInventory) -> None:
+    pytest.importorskip("k2")
+    # "a ab" as A B A B is (A B)(A B) and also (A)(B A B), with and without silence before and behind: four sequences twice
+    entries = [(1, 0.5, [A]), (1, 0.5, [A, B]), (2, 0.5, [A, B]), (2, 0.5, [B, A, B])]
+    fst = build_lexicon_fst(entries, silence=SIL, silence_probability=0.2).to_kaldifst()
+    twice = TranscriptReader(from_fst(fst), WORDS, ("SIL", "A", "B"), "SIL")
+    lattice, frames = twice.lattice(["a", "ab"]), 8
+    once = read_once(lattice)
+    strings = {()} | {(SIL,)}
+    for options in (((A,), (A, B)), ((A, B), (B, A, B))):
+        strings = {(*string, *option, *end) for string in strings for option in options for end in ((), (SIL,))}
+    assert (count_readings(lattice), count_readings(once)) == (32, len(strings)) == (32, 28)
+    lm = phone_lm(2)
+    form = NumeratorBuilder(build_denominator(lm, inventory), inventory, twice).of_transcript(["a", "ab"], frames)
+    a = np.random.default_rng(4).normal(0, 2, (frames, inventory.num_senones))
+    paths, weights = weighted_paths(sorted(strings), lm, inventory, frames)
+    found = log_sums(graph_of(form), [0], torch.tensor(a, dtype=torch.float32), [frames], 1000.0).item()
+    assert found == pytest.approx(np.logaddexp.reduce(path_scores(paths, weights, a)), abs=1e-4)
+    plain = reader().lattice(["a", "ab", "a"])
+    assert read_once(plain) is plain
 
 
 def test_the_scale_of_the_language_model_is_the_denominators() -> None:
