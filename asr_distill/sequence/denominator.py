@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,8 +74,10 @@ def build_denominator(
     """Expands the phone n-gram by context and HMM topology, as a decoding graph is, and minimises it.
 
     The scales are those of decoding graphs. Raises `UserError` where the language model has phones that the inventory lacks,
-    or the graph has more than ``max_arcs`` arcs: each of them costs time in every frame.
+    its scale is negative or not finite, or the graph has more than ``max_arcs`` arcs: each of them costs time in every frame.
     """
+    if not 0 <= lm_scale < math.inf:
+        raise UserError(f"the phone language model's scale is {lm_scale:g}, expected a finite number of 0 or more")
     phones = len(inventory.topology.phones)
     if len(lm.phone) and int(lm.phone.max()) > phones:
         raise UserError(

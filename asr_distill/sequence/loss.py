@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from asr_distill.sequence.denominator import Denominator
 from asr_distill.sequence.numerator import senones_within
 
 CRITERIA = ("mmi", "smbr")
+LEAST_MARGIN = 1e-3  # nats; less is lost when it is added to a float32 score of some hundred, and the difference is noise
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,16 @@ class LatticeFreeLoss:
         check_k2()
         if criterion not in CRITERIA:
             raise UserError(f"sequence criterion {criterion!r} is unknown; expected one of {', '.join(CRITERIA)}")
-        for name, value in (("acoustic scale", acoustic_scale), ("margin", margin), ("beam", beam)):
-            if not value > 0:
-                raise UserError(f"{name} {value}: expected a number above 0")
-        if boost < 0 or (tolerance is not None and tolerance < 0):
-            raise UserError(f"boost {boost}, tolerance {tolerance}: expected 0 or more")
+        if not 0 < acoustic_scale < math.inf:
+            raise UserError(f"acoustic scale {acoustic_scale}: expected a finite number above 0")
+        if not LEAST_MARGIN <= margin < math.inf:
+            raise UserError(f"margin {margin}: expected a finite number of at least {LEAST_MARGIN:g}, for scores are float32")
+        if not beam > 0:
+            raise UserError(f"beam {beam}: expected a number above 0")
+        if not 0 <= boost < math.inf:
+            raise UserError(f"boost {boost}: expected a finite number of 0 or more")
+        if tolerance is not None and tolerance < 0:
+            raise UserError(f"tolerance {tolerance}: expected 0 or more, or None")
         self.denominator, self.criterion, self.acoustic_scale = denominator, criterion, acoustic_scale
         self.boost, self.margin, self.tolerance, self.beam = boost, margin, tolerance, beam
         self._graph = graph_of(denominator.form, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import numpy as np
@@ -223,7 +224,12 @@ def test_wrong_shapes_and_options_are_refused() -> None:
     for wrong, words in (
         ({"criterion": "ctc"}, "criterion 'ctc'"),
         ({"acoustic_scale": 0.0}, "acoustic scale"),
+        ({"acoustic_scale": math.inf}, "acoustic scale inf: expected a finite number above 0"),
+        ({"beam": math.nan}, "beam nan"),
+        ({"margin": 1e-9}, "margin 1e-09: expected a finite number of at least 0.001"),
         ({"boost": -1.0}, "boost -1"),
+        ({"boost": math.nan}, "boost nan"),
+        ({"boost": math.inf}, "boost inf: expected a finite number of 0 or more"),
         ({"tolerance": -1}, "tolerance -1"),
     ):
         with pytest.raises(UserError, match=words):
@@ -255,5 +261,8 @@ def test_graphs_of_other_senones_are_refused() -> None:
 
     with pytest.raises(UserError, match="phone id 4"):
         build_denominator(estimate_phone_lm([*SEQUENCES, (4,)]), monophones())
+    for scale in (-1.0, math.nan, math.inf):
+        with pytest.raises(UserError, match=f"scale is {scale:g}, expected a finite number of 0 or more"):
+            build_denominator(phone_lm(), monophones(), lm_scale=scale)
     with pytest.raises(UserError, match="arcs, allowed are 5"):
         build_denominator(phone_lm(), monophones(), max_arcs=5)
