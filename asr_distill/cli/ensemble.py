@@ -13,6 +13,11 @@ EXAMPLE = (
     " --plot curve.png"
 )
 MODES, CURVE_MODES = ("arithmetic", "geometric", "weighted", "best"), ("arithmetic", "geometric")
+# of each action, its own options
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "combine": {"mode": "arithmetic", "weights": None, "folds": None},
+    "curve": {"frames": None, "modes": list(CURVE_MODES), "orders": 4, "seed": 0, "plot": None},
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
     add("--autocast", default="off", choices=("auto", "bf16", "off"), help="precision of the networks (default: %(default)s)")
     combine = parser.add_argument_group("combine").add_argument
-    combine("--mode", choices=MODES, default="arithmetic", help="how posteriors are combined (default: %(default)s)")
+    combine("--mode", choices=MODES, help="how posteriors are combined (default: arithmetic)")
     combine("--weights", type=float, nargs="+", metavar="W", help="of weighted and best, one per member, in their order")
     add(
         "--dev",
@@ -46,15 +51,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     curve = parser.add_argument_group("curve").add_argument
     curve("--frames", type=Path, nargs="+", metavar="STORE", help="labelled frame stores")
-    curve("--modes", nargs="+", choices=CURVE_MODES, default=list(CURVE_MODES), help="(default: both)")
-    curve("--orders", type=int, default=4, metavar="N", help="random orders of the members to average (default: %(default)s)")
-    curve("--seed", type=int, default=0, metavar="N", help="of the random orders (default: %(default)s)")
+    curve("--modes", nargs="+", choices=CURVE_MODES, help="(default: both)")
+    curve("--orders", type=int, metavar="N", help="random orders of the members to average (default: 4)")
+    curve("--seed", type=int, metavar="N", help="of the random orders (default: 0)")
     curve("--plot", type=Path, metavar="PNG", help="draw gain against the number of models")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the subcommand."""
+    _complete(args)
     return _curve(args) if args.action == "curve" else _combine(args)
+
+
+def _complete(args: argparse.Namespace) -> None:
+    """Gives options that were left out their defaults. Raises `UserError` for those given that the action does not read."""
+    from asr_distill.base import UserError
+
+    for action, defaults in _DEFAULTS.items():
+        given = [f"--{name}" for name in defaults if getattr(args, name) is not None]
+        if given and action != args.action:
+            raise UserError(
+                f"{', '.join(given)} {'belongs' if len(given) == 1 else 'belong'} to `asr-distill ensemble {action}`, found"
+                f" {args.action}. Next: leave it out, or name the action"
+            )
+        for name, value in defaults.items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+    if args.action == "combine" and args.dev is not None and args.mode not in ("weighted", "best"):
+        raise UserError(f"--dev decides the weights of weighted and best, found --mode {args.mode}; leave it out")
+    if args.weights is not None and args.dev is not None:
+        raise UserError("--dev beside --weights, which say it; give one of them")
 
 
 def _combine(args: argparse.Namespace) -> int:

@@ -169,3 +169,22 @@ def test_decode_searches_with_an_ensemble(corpus: Any, members: list[str], comma
     single = command(*words[:4], members[0], *words[5:])
     assert "ensemble" not in single
     assert "neither a model bundle (config.json), an ensemble" in command(*words[:4], str(tmp_path), *words[5:])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dev", "d"], "--dev decides the weights of weighted and best, found --mode arithmetic"),
+        (["--mode", "geometric", "--dev", "d"], "found --mode geometric"),
+        (["--mode", "best", "--weights", "1", "2", "3", "--dev", "d"], "--dev beside --weights, which say it"),
+        (["--frames", "f"], "--frames belongs to `asr-distill ensemble curve`"),
+        (["--plot", "p.png", "--orders", "2"], "--orders, --plot belong to `asr-distill ensemble curve`"),
+        (["curve", "--frames", "f", "--mode", "best"], "--mode belongs to `asr-distill ensemble combine`"),
+        (["curve", "--frames", "f", "--weights", "1", "--folds", "x"], "--weights, --folds belong to"),
+    ],
+)
+def test_options_without_an_effect_are_refused(
+    members: list[str], command: Any, tmp_path: Path, words: list[str], message: str
+) -> None:
+    assert message in command("ensemble", *words, "--members", *members, "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
