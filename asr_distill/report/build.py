@@ -45,9 +45,12 @@ def build_report(
     if not run.is_dir():
         raise UserError(f"run {run} is not a directory; run the recipe first, or give --run")
     check_headline_names(config.recipe, list(config.headline))
-    collected = [one for system in config.systems if (one := _collect(run, system, allow_missing)) is not None]
+    left_out: list[str] = []
+    collected = [one for system in config.systems if (one := _collect(run, system, allow_missing, left_out)) is not None]
     if not collected:
         raise UserError(f"{run}: none of the {len(config.systems)} systems of report.yaml is decoded; run the decode stage")
+    if left_out:
+        _log.warning("not decoded, left out with their comparisons: %s", ", ".join(left_out))
     results = empty_results(config.recipe)
     results |= {"command": config.command or None, "commit": commit(), "date": today()}
     results["environment"] |= environment(
@@ -66,13 +69,14 @@ def build_report(
     return report
 
 
-def _collect(run: Path, system: Any, allow_missing: bool) -> Collected | None:
+def _collect(run: Path, system: Any, allow_missing: bool, left_out: list[str]) -> Collected | None:
     seeds = decoded_seeds(run, system)
     absent = [str(run / fill(system.decode, seed)) for seed in system.seeds if seed not in seeds]
     if absent and not allow_missing:
         raise UserError(f"system {system.name}: {absent[0]} holds no hypotheses.jsonl; run its decode, or add --allow-missing")
     if absent:
-        _log.warning("system %s: not decoded, left out: %s", system.name, ", ".join(absent))
+        lacking = ", ".join(str(seed) for seed in system.seeds if seed not in seeds)
+        left_out.append(f"{system.name} (seeds {lacking})" if seeds else system.name)
     return collect_system(run, system, seeds) if seeds else None
 
 
@@ -183,8 +187,6 @@ def _present(report: Report, names: list[str], what: str, allow_missing: bool) -
     absent = [name for name in names if name not in report.utterances]
     if absent and not allow_missing:
         raise UserError(f"{what}: no system {absent[0]!r}; expected one of {', '.join(report.utterances)}")
-    if absent:
-        _log.warning("%s: left out, no system %s yet", what, ", ".join(absent))
     return not absent
 
 
