@@ -25,7 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cuts", type=Path, metavar="CUTS", help="lhotse CutSet with features")
     parser.add_argument("--output", type=Path, metavar="DIR", help="gets senones.json and tree.json (how it was grown)")
     parser.add_argument(
-        "--num-leaves", type=int, default=500, metavar="N", help="senones, silence included (default: %(default)s)"
+        "--num-leaves",
+        type=_leaves,
+        default=500,
+        metavar="N",
+        help="senones, silence included; auto: 360 times the root of the hours aligned (default: %(default)s)",
     )
     parser.add_argument("--monophone", action="store_true", help="no tree: one senone per phone and state")
     parser.add_argument(
@@ -73,6 +77,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
 
 
+def _leaves(text: str) -> int | None:
+    """A number, or None for auto (an argparse type)."""
+    if text != "auto" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of leaves or auto")
+    return None if text == "auto" else int(text)
+
+
 def _add_missing_share(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-missing-share",
@@ -98,6 +109,7 @@ def _grow(args: argparse.Namespace) -> int:
         accumulate_triphone_statistics,
         cluster_phone_questions,
         grow_tree,
+        leaves_for,
         monophone_tree,
         read_alignments,
         topology_of_lang,
@@ -131,11 +143,13 @@ def _grow(args: argparse.Namespace) -> int:
     stats = accumulate_triphone_statistics(alignments, features, topology)
     gathered = time.monotonic()
     questions = cluster_phone_questions(stats, topology)
+    hours = sum(cut.duration for cut in cuts if cut.id in alignments) / 3600
+    num_leaves = leaves_for(hours, topology) if args.num_leaves is None else args.num_leaves
     tree, report = grow_tree(
         stats,
         topology,
         questions,
-        num_leaves=args.num_leaves,
+        num_leaves=num_leaves,
         min_gain=args.min_gain,
         min_count=args.min_count,
         merge_threshold=args.merge_threshold,
@@ -146,6 +160,8 @@ def _grow(args: argparse.Namespace) -> int:
     result = {
         "senones": inventory.num_senones,
         "hash": inventory.hash,
+        "num_leaves": num_leaves,
+        "hours": round(hours, 4),
         "roots": report.roots,
         "leaves_grown": report.leaves_grown,
         "stopped_by": report.stopped_by,

@@ -19,6 +19,7 @@ from asr_distill.senones import (
     cluster_phone_questions,
     default_topology,
     grow_tree,
+    leaves_for,
 )
 from asr_distill.senones.gaussian import log_likelihood
 from asr_distill.senones.statistics import _pool
@@ -61,6 +62,12 @@ def test_gain_on_paper() -> None:
     assert tree.senones_of(np.array(contexts), np.zeros(5, int)).tolist() == [0, 1, 1, 0, 2]
     assert report.unseen_roots == (("B", 0),)
     assert report.smallest_leaf == 2
+
+
+def test_leaves_grow_with_the_root_of_the_hours() -> None:
+    topology = default_topology(["A", "B", "SIL"], ["SIL"])
+    assert [leaves_for(hours, topology) for hours in (0.25, 1.0, 4.0, 2000.0)] == [180, 360, 720, 16100]
+    assert leaves_for(1e-6, topology) == 7  # three states of A and B, one senone of silence
 
 
 @pytest.mark.parametrize(

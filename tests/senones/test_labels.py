@@ -155,6 +155,12 @@ def test_from_the_command_line(corpus: Path, capsys: pytest.CaptureFixture[str])
     assert result["frames"] == 8 * 48
     assert result["log_likelihood_per_frame_senones"] > result["log_likelihood_per_frame_roots"]
     assert json.loads((corpus / "senones" / "tree.json").read_text()) == result
+    assert main([*grow_arguments(corpus, "auto"), "--num-leaves", "auto", "--json", "--quiet"]) == 0
+    automatic = json.loads(capsys.readouterr().out)
+    assert automatic["num_leaves"] == max(round(360 * automatic["hours"] ** 0.5), 13)
+    with pytest.raises(SystemExit):
+        main([*grow_arguments(corpus, "auto"), "--num-leaves", "many"])
+    assert "found 'many', expected a number of leaves or auto" in capsys.readouterr().err
     assert main([*grow_arguments(corpus, "again"), "--quiet"]) == 0
     assert (corpus / "again" / "senones.json").read_bytes() == (corpus / "senones" / "senones.json").read_bytes()
     capsys.readouterr()
