@@ -1,41 +1,88 @@
 #!/usr/bin/env python3
-"""Kaldi data directories (wav.scp, text, utt2spk; segments, spk2gender, spk2age where there are any) to lhotse manifests.
+"""Kaldi data directories (wav.scp, text, utt2spk; segments, spk2gender, spk2age where there are any) or lhotse CutSets
+(cuts.jsonl.gz with supervisions, recordings in files) to manifests. Without dev=, whole speakers of train are set aside.
 
 Example: python local/prepare_kaldi.py --data-dir train=data/train dev=data/dev test=data/test \\
-    --lexicon data/local/dict/lexicon.txt --output exp/custom/manifests
+    --lexicon data/local/dict/lexicon.txt --output exp/mine/manifests
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from asr_distill.base import UserError
-from asr_distill.data.corpora import write_manifests
-from asr_distill.data.kaldi_directory import read_kaldi_directory, read_lexicon
+from asr_distill.data.custom import prepare_custom
 from asr_distill.data.preparation import add_common_options, audio_options, run_script
-
-PARTS = ("train", "dev", "test")
+from asr_distill.data.transcript_words import WordOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", nargs="+", required=True, metavar="PART=DIR", help="train=DIR dev=DIR test=DIR")
-    parser.add_argument("--lexicon", type=Path, metavar="FILE", help="Kaldi lexicon.txt, taken along as manifests/lexicon.txt")
-    parser.add_argument("--audio-root", type=Path, metavar="DIR", help="where the relative paths of wav.scp begin")
+    parser.add_argument(
+        "--data-dir",
+        nargs="+",
+        required=True,
+        metavar="PART=PATH",
+        help="train=PATH test=PATH, and dev=PATH where there is one",
+    )
+    parser.add_argument("--dev-speakers", type=int, metavar="N", help="without dev=: speakers set aside (default: a tenth)")
+    parser.add_argument(
+        "--speaker-from",
+        choices=("supervision", "recording"),
+        default="supervision",
+        help="recording: in a CutSet each recording is a speaker where none is named (default: that is an error)",
+    )
+    parser.add_argument("--audio-root", type=Path, metavar="DIR", help="where relative paths of audio begin")
+    parser.add_argument(
+        "--sampling-rate",
+        type=int,
+        metavar="HZ",
+        help="write other recordings anew at this rate (default: they stay as they are)",
+    )
+    words = parser.add_argument_group("words")
+    words.add_argument("--lexicon", type=Path, metavar="FILE", help="lexicon.txt, lexiconp.txt or .dic, taken along")
+    words.add_argument("--cmudict", choices=("yes", "no"), default="no", help="CMUdict for words that the lexicon lacks")
+    words.add_argument(
+        "--vocabulary",
+        choices=("lexicon", "train"),
+        default="lexicon",
+        help="words that can be recognised: all of the lexicon, or those of the training transcripts (default: %(default)s)",
+    )
+    words.add_argument("--unknown-word", metavar="WORD", help="stands for words without a pronunciation (default: an error)")
+    words.add_argument("--arpa", type=Path, metavar="FILE", help="a language model of your own, taken along as lm.arpa")
+    words.add_argument(
+        "--lang-kind", choices=("build", "subwords"), default="build", help="subwords: no dictionary, phones are characters"
+    )
     parser.add_argument("--name", default="custom", help="name of the corpus (default: %(default)s)")
     add_common_options(parser)
     args = parser.parse_args(argv)
-    folders = dict(entry.partition("=")[::2] for entry in args.data_dir)
-    if sorted(folders) != sorted(PARTS) or len(folders) != len(args.data_dir) or not all(folders.values()):
-        raise UserError(f"--data-dir {' '.join(args.data_dir)}: expected train=DIR dev=DIR test=DIR, each once")
-    roots = [args.audio_root] if args.audio_root else []
-    parts = {part: read_kaldi_directory(Path(folders[part]), roots) for part in PARTS}
-    corpus = {"name": args.name, "source": "real", "split": {"rule": "as given: one Kaldi data directory per part"}}
-    texts = {"lexicon.txt": read_lexicon(args.lexicon)} if args.lexicon else {}
-    write_manifests(args.output, parts, corpus, options=audio_options(args), texts=texts)
+    paths = dict(entry.partition("=")[::2] for entry in args.data_dir)
+    if (
+        not {"train", "test"} <= set(paths) <= {"train", "dev", "test"}
+        or len(paths) != len(args.data_dir)
+        or "" in paths.values()
+    ):
+        raise UserError(
+            f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once"
+        )
+    if args.sampling_rate is not None and args.sampling_rate < 1:
+        raise UserError(f"--sampling-rate {args.sampling_rate}: expected a number of hertz such as 16000")
+    prepare_custom(
+        {part: Path(path) for part, path in paths.items()},
+        args.output,
+        name=args.name,
+        audio_roots=[args.audio_root] if args.audio_root else [],
+        dev_speakers=args.dev_speakers,
+        speaker_from=args.speaker_from,
+        words=None
+        if args.lang_kind == "subwords"
+        else WordOptions(args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa),
+        options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate),
+    )
 
 
 if __name__ == "__main__":

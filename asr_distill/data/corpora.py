@@ -7,18 +7,20 @@ Comes in: `Utterance` rows per split. Goes out: ``cuts_{train,dev,test}.jsonl.gz
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from numpy.typing import NDArray
 
-from asr_distill.base import UserError, atomic_directory, track, write_json, write_text
+from asr_distill.base import UserError, atomic_directory, hash_of_object, track, write_json, write_text
 from asr_distill.data.audio_files import ByteOrder, read_audio, write_wav
 from asr_distill.data.resampling import resample
 
@@ -28,7 +30,10 @@ _SHOWN = 10  # utterances named in an error; the rest are counted
 
 @dataclass(frozen=True)
 class Utterance:
-    """One transcribed stretch of a recording; times in seconds, ``duration`` None up to the end of the recording."""
+    """One transcribed stretch of a recording; times in seconds, ``duration`` None up to the end of the recording.
+
+    ``channel``: which one of ``audio`` (from 0); None: its only one, or that of `AudioOptions`.
+    """
 
     id: str
     audio: Path
@@ -39,17 +44,19 @@ class Utterance:
     duration: float | None = None
     gender: str | None = None
     custom: Mapping[str, Any] = field(default_factory=dict)
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
 class AudioOptions:
     """How audio is taken in.
 
-    ``channel``: which channel (from 0) of a recording with several; None refuses them. ``allow_bad``: the share of utterances
-    (0 to 1) that may be left out because their audio or transcript cannot be used.
+    ``sampling_rate``: hertz, others are resampled; None leaves recordings as they are, for `asr-distill features` resamples cut
+    by cut. ``channel``: which channel (from 0) of a recording with several; None refuses them. ``allow_bad``: the share of
+    utterances (0 to 1) that may be left out because their audio or transcript cannot be used.
     """
 
-    sampling_rate: int = 16000
+    sampling_rate: int | None = 16000
     channel: int | None = None
     raw_byte_order: ByteOrder = "auto"
     allow_bad: float = 0.0
@@ -61,14 +68,16 @@ def write_manifests(
     corpus: Mapping[str, Any],
     *,
     options: AudioOptions | None = None,
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | Path] | None = None,
+    check: Callable[[MonoCut], None] | None = None,
 ) -> dict[str, Any]:
     """Writes the manifests folder ``output`` and returns what stands in its corpus.json.
 
-    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (a lexicon).
-    Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``. Raises `UserError` for duplicate
-    ids, speakers in two splits, utterances without transcript, audio that cannot be used (beyond ``options.allow_bad``), a
-    split without utterances, and an ``output`` that holds something else.
+    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text of a
+    lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``. ``check``
+    raises `UserError` for a cut that cannot be used. Raises `UserError` for duplicate ids, speakers in two splits, utterances
+    without transcript, those whose audio or ``check`` fails (beyond ``options.allow_bad``), a split without utterances, and an
+    ``output`` that holds something else.
     """
     options = options or AudioOptions()
     output = Path(output).resolve()
@@ -79,17 +88,22 @@ def write_manifests(
     with atomic_directory(output) as folder:
         counts: dict[str, Any] = {}
         for split, utterances in splits.items():
-            cuts = _build_cuts(split, utterances, folder, output, options, problems, rates)
+            cuts = _build_cuts(split, utterances, folder, output, options, problems, rates, check)
             _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
             if not cuts:
                 raise UserError(f"the {split} part has no utterance that can be used")
             CutSet.from_cuts(cuts).to_file(str(folder / f"cuts_{split}.jsonl.gz"))
             counts[split] = count_cuts(cuts)
-        for rate, number in sorted(rates.items()):
+        resampled = {rate: rates[rate] for rate in sorted(rates) if options.sampling_rate not in (None, rate)}
+        for rate, number in resampled.items():
             _log.info("%d recordings at %d Hz were resampled to %d Hz", number, rate, options.sampling_rate)
         for name, text in (texts or {}).items():
-            write_text(folder / name, text)
-        missing = words_not_in_lexicon(texts["lexicon.txt"], splits) if texts and "lexicon.txt" in texts else {}
+            if isinstance(text, Path):
+                shutil.copyfile(text, folder / name)
+            else:
+                write_text(folder / name, text)
+        lexicon = (texts or {}).get("lexicon.txt")
+        missing = words_not_in_lexicon(lexicon, splits) if isinstance(lexicon, str) else {}
         if missing:
             named = [f"{word} ({number})" for word, number in missing.items()]
             _log.warning("%d words of the transcripts are not in the lexicon: %s", len(missing), _some(named))
@@ -97,7 +111,8 @@ def write_manifests(
             **corpus,
             "sampling_rate": options.sampling_rate,
             "counts": counts,
-            "resampled_recordings": {str(rate): number for rate, number in sorted(rates.items())},
+            "recordings_by_rate": {str(rate): rates[rate] for rate in sorted(rates)},
+            "resampled_recordings": {str(rate): number for rate, number in resampled.items()},
             "words_not_in_lexicon": missing,
             "left_out": problems,
         }
@@ -187,57 +202,68 @@ def _build_cuts(
     options: AudioOptions,
     problems: list[str],
     rates: Counter[int],
+    check: Callable[[MonoCut], None] | None,
 ) -> list[MonoCut]:
-    recordings: dict[str, tuple[Recording, int] | str] = {}
+    recordings: dict[tuple[str, int | None], tuple[Recording, int] | str] = {}
     cuts = []
     for utterance in track(sorted(utterances, key=lambda row: row.id), f"reading {split} audio", len(utterances), "utterances"):
-        name = utterance.recording_id or utterance.id
+        name = utterance.recording_id or utterance.id, utterance.channel
         try:
             if not utterance.text.split():
                 raise UserError(f"{utterance.audio}: the transcript is empty or missing")
             if name not in recordings:
                 try:
-                    recordings[name] = _take_in(name, utterance.audio, folder, output, options, rates)
+                    recordings[name] = _take_in(name[0], utterance, folder, output, options, rates)
                 except UserError as error:
                     recordings[name] = str(error)
             found = recordings[name]
             if isinstance(found, str):
                 raise UserError(found)
-            cuts.append(_cut(utterance, *found))
+            cut = _cut(utterance, *found)
+            if check is not None:
+                check(cut)
+            cuts.append(cut)
         except UserError as error:
             problems.append(f"{utterance.id}: {error}")
     return cuts
 
 
 def _take_in(
-    name: str, path: Path, folder: Path, output: Path, options: AudioOptions, rates: Counter[int]
+    name: str, utterance: Utterance, folder: Path, output: Path, options: AudioOptions, rates: Counter[int]
 ) -> tuple[Recording, int]:
     """The recording (resampled or rewritten under ``audio/`` where needed) and the channel to use."""
-    samples, rate = read_audio(path, raw_rate=options.sampling_rate, raw_byte_order=options.raw_byte_order)
+    path, chosen = utterance.audio, options.channel if utterance.channel is None else utterance.channel
+    samples, rate = read_audio(path, raw_rate=options.sampling_rate or 16000, raw_byte_order=options.raw_byte_order)
     channels = samples.shape[0]
-    if channels > 1 and options.channel is None:
+    if channels > 1 and chosen is None:
         raise UserError(f"{path}: {channels} channels, expected 1; choose one with --channel 0 to {channels - 1}")
-    channel = (options.channel or 0) if channels > 1 else 0
+    channel = (chosen or 0) if channels > 1 else 0
     if channel >= channels:
         raise UserError(f"{path}: has {channels} channels, --channel {channel} does not exist (they count from 0)")
-    source, kept_channels = path.resolve(), list(range(channels))
-    if rate != options.sampling_rate or path.suffix.lower() in (".sph", ".raw"):
-        signal: NDArray[np.float32] = samples[channel]
-        if rate != options.sampling_rate:
-            signal = resample(signal, rate, options.sampling_rate)
-            rates[rate] += 1
-        file = Path("audio") / f"{name.replace('/', '_')}.wav"
-        write_wav(folder / file, signal, options.sampling_rate)
+    source, kept_channels, wanted = path.resolve(), list(range(channels)), options.sampling_rate or rate
+    rates[rate] += 1
+    if rate != wanted or path.suffix.lower() in (".sph", ".raw"):
+        signal: NDArray[np.float32] = resample(samples[channel], rate, wanted)
+        if utterance.channel is not None and channels > 1:
+            name = f"{name}-channel{channel}"  # another utterance may want another channel
+        file = Path("audio") / f"{_file_name(name)}.wav"
+        write_wav(folder / file, signal, wanted)
         source, kept_channels, channel, samples = output / file, [0], 0, signal[None]
     recording = Recording(
         id=name,
         sources=[AudioSource(type="file", channels=kept_channels, source=str(source))],
-        sampling_rate=options.sampling_rate,
+        sampling_rate=wanted,
         num_samples=samples.shape[1],
-        duration=samples.shape[1] / options.sampling_rate,
+        duration=samples.shape[1] / wanted,
         channel_ids=kept_channels,
     )
     return recording, channel
+
+
+def _file_name(name: str) -> str:
+    """A recording's id as a file name: another id never gives the same one."""
+    quoted = quote(name, safe=" ")
+    return quoted if len(quoted) <= 200 else f"{quoted[:120]}-{hash_of_object(name)[:32]}"
 
 
 def _cut(utterance: Utterance, recording: Recording, channel: int) -> MonoCut:

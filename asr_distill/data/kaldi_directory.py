@@ -19,9 +19,10 @@ from asr_distill.data.corpora import Utterance
 def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampling_rate: int = 16000) -> list[Utterance]:
     """The utterances of a Kaldi data directory, in sorted order.
 
-    Relative paths of wav.scp are looked for in ``audio_roots``, the directory itself, its parent and the working directory; a
-    file that exists under another audio suffix (.ogg for .WAV) is taken. Gender and age of the speaker are kept. Raises
-    `UserError` for missing files, duplicate ids, commands (``... |``), utterances without a speaker, audio not found.
+    Relative paths of wav.scp are looked for in ``audio_roots``, the directory itself, its parent, that one's parent (where
+    data/train lies) and the working directory; a file that exists under another audio suffix (.ogg for .WAV) is taken. Gender
+    and age of the speaker are kept. Raises `UserError` for missing files, duplicate ids, commands (``... |``), utterances
+    without a speaker, audio not found.
     An utterance without a transcript comes back with an empty text, for `write_manifests` to refuse or count.
     """
     from lhotse.kaldi import load_kaldi_data_dir
@@ -33,7 +34,7 @@ def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampl
     texts = read_table(data_dir / "text", empty=True)
     segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else None
     _check_ids(data_dir, wavs, speakers, texts, segments)
-    roots = [*audio_roots, data_dir, data_dir.parent, Path.cwd()]
+    roots = [*audio_roots, data_dir, data_dir.parent, data_dir.resolve().parent.parent, Path.cwd()]
     files = {name: _resolve(name, value, data_dir / "wav.scp", roots) for name, value in wavs.items()}
     ages = read_table(data_dir / "spk2age") if (data_dir / "spk2age").is_file() else {}
     with tempfile.TemporaryDirectory(prefix="kaldi-") as name:

@@ -147,6 +147,43 @@ def test_two_channels_need_a_choice(tmp_path: Path, parts: dict[str, list[Uttera
     assert abs(audio[0, RATE // 2] + 0.5) < 1e-3
 
 
+def test_recordings_may_keep_their_rates(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    soundfile.write(parts["train"][1].audio, np.full(8000, 0.25), 8000)
+    corpus = write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(sampling_rate=None))
+    assert (corpus["sampling_rate"], corpus["resampled_recordings"]) == (None, {})
+    assert corpus["recordings_by_rate"] == {"8000": 1, "16000": 5}
+    cut = load(tmp_path / "manifests" / "cuts_train.jsonl.gz", "train1")
+    assert (cut.sampling_rate, cut.load_audio().shape) == (8000, (1, 8000))
+    assert not (tmp_path / "manifests" / "audio").exists()
+
+
+def test_ids_of_any_kind_get_files_of_their_own(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    names = ["a/b", "a_b", "a%2Fb", "..", "ä" * 90, "ä" * 90 + "b"]
+    rows = []
+    for number, name in enumerate(names):
+        soundfile.write(tmp_path / "wav" / f"{number}.wav", np.full(800, number / 10), 8000)
+        rows.append(Utterance(name, tmp_path / "wav" / f"{number}.wav", "s", "ONE"))
+    write_manifests(tmp_path / "manifests", {"train": rows}, {})
+    assert len(list((tmp_path / "manifests" / "audio").iterdir())) == len(names)
+    for number, name in enumerate(names):
+        audio = load(tmp_path / "manifests" / "cuts_train.jsonl.gz", name).load_audio()
+        assert audio[0, 800] == pytest.approx(number / 10, abs=0.01)
+
+
+def test_a_check_and_a_file_of_the_callers(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    def check(cut: MonoCut) -> None:
+        if cut.id == "test1":
+            raise UserError(f"{cut.duration:.1f} s are not enough")
+
+    (tmp_path / "wav" / "lm").write_bytes(b"\\data\\")
+    with pytest.raises(UserError, match=r"test1: 1\.0 s are not enough"):
+        write_manifests(tmp_path / "manifests", parts, {}, check=check)
+    options = AudioOptions(allow_bad=0.2)
+    write_manifests(tmp_path / "manifests", parts, {}, options=options, check=check, texts={"lm.arpa": tmp_path / "wav" / "lm"})
+    assert (tmp_path / "manifests" / "lm.arpa").read_bytes() == b"\\data\\"
+    assert len(CutSet.from_file(tmp_path / "manifests" / "cuts_test.jsonl.gz").to_eager()) == 1
+
+
 def test_counts_name_what_is_missing(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UserError, match=r"AN4 is not complete: words 772 instead of 773.*--allow-partial"):
         check_counts("AN4", {"words": 773, "speakers": 10}, {"words": 772, "speakers": 10}, allow_partial=False)

@@ -191,7 +191,7 @@ def test_kaldi_directories(tmp_path: Path) -> None:
     result = prepare("kaldi", "--data-dir", *parts, "--output", tmp_path / "manifests", "--name", "mine")
     assert result.returncode == 0, result.stderr
     assert read_json(tmp_path / "manifests" / "corpus.json")["name"] == "mine"
-    refused(prepare("kaldi", "--data-dir", *parts[:2], "--output", tmp_path / "other"), "expected train=DIR dev=DIR test=DIR")
+    refused(prepare("kaldi", "--data-dir", *parts[:2], "--output", tmp_path / "other"), "expected train=PATH test=PATH")
 
 
 def test_demo_is_the_same_to_the_byte_and_keeps_its_parts_apart(tmp_path: Path) -> None:
