@@ -139,11 +139,12 @@ def written(exp: Path, asked: list[list[str]]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("recipe", ["an4", "speechocean762"])
+@pytest.mark.parametrize("recipe", ["an4", "speechocean762", "custom"])
 def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_path: Path, recipe: str) -> None:
     for system in ("baseline", "distilled"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
-    settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no ensemble_sizes_wer='2 3 4 5 6 7 8 9'"
+    most = "ensemble_size=10 ensemble_sizes_wer='2 3 4 5 6 7 8 9' student_seeds=0-4 small_data='0.03:9 0.1:9 0.2:9 0.5:9'"
+    settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no target_options='--mode dense' {most}"
     work = (
         "train_ensemble; decode_ensemble; train_students; decode_students; warm_students; train_small_data; decode_small_data"
     )

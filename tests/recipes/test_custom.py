@@ -1,0 +1,190 @@
+"""recipes/custom from its command line to what it asks of every stage; the programs only say what they were asked."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# `python -c` is asked whether k2 is there, and for the id of a cut; everything else is noted, and makes its folder.
+SAYS = """#!/usr/bin/env bash
+{ printf '%q ' "$(basename "$0")" "$@"; echo; } >> "$NOTES"
+[ "$1" != -c ] || echo -cut
+while [ $# -gt 0 ]; do [ "$1" != --output ] || mkdir -p "$(dirname "$2")" "${2%%.*}"; shift; done
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The recipes beside an environment whose programs only take notes."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=shutil.ignore_patterns("*.jsonl", "*.png"))
+    (folder / "local").mkdir()
+    (folder / "local" / "setup.sh").write_text(f"echo {folder}/venv\n")
+    for name in ("asr-distill", "python"):
+        program = folder / "venv" / "bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(SAYS)
+        program.chmod(0o755)
+    return folder
+
+
+def run(checkout: Path, *options: str, notes: str = "notes") -> subprocess.CompletedProcess[str]:
+    """A run from a folder that is not the checkout."""
+    elsewhere = checkout.parent / "my corpus"
+    elsewhere.mkdir(exist_ok=True)
+    environment = {"PATH": "/usr/bin:/bin", "NOTES": str(checkout / notes)}
+    command = ["bash", str(checkout / "recipes" / "custom" / "run.sh"), *options]
+    return subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
+
+
+def asked(checkout: Path, *options: str) -> list[list[str]]:
+    (checkout / "notes").unlink(missing_ok=True)
+    done = run(checkout, *options)
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in (checkout / "notes").read_text().splitlines()]
+
+
+def option(words: list[str], name: str) -> list[str]:
+    return [value for word, value in itertools.pairwise(words) if word == name]
+
+
+def of(commands: list[list[str]], *begin: str) -> list[list[str]]:
+    return [words for words in commands if tuple(words[: len(begin)]) == begin]
+
+
+def prepared(commands: list[list[str]]) -> list[str]:
+    (words,) = of(commands, "python", "local/prepare_kaldi.py")
+    return words
+
+
+PARTS = ("--train", "data/train", "--test", "/abs/cuts.jsonl.gz")
+
+
+def test_paths_begin_where_the_user_stands(checkout: Path) -> None:
+    here = checkout.parent / "my corpus"
+    words = prepared(asked(checkout, *PARTS, "--dev", "dev dir", "--lexicon", "lex.txt", "--name", "x.1", "--stop-stage", "1"))
+    first = words.index("--data-dir") + 1
+    assert words[first : first + 3] == [f"train={here}/data/train", f"dev={here}/dev dir", "test=/abs/cuts.jsonl.gz"]
+    assert option(words, "--lexicon") == [f"{here}/lex.txt"]
+    assert option(words, "--audio-root") == [str(here)]
+    assert (option(words, "--name"), option(words, "--output")) == (["x.1"], ["exp/custom-x.1/manifests"])
+    assert (option(words, "--vocabulary"), option(words, "--cmudict")) == (["train"], ["no"])
+    for absent in (
+        "--dev-speakers",
+        "--channel",
+        "--allow-bad",
+        "--sampling-rate",
+        "--speaker-from",
+        "--unknown-word",
+        "--arpa",
+    ):
+        assert absent not in words
+
+
+def test_options_of_the_preparation_are_handed_on(checkout: Path) -> None:
+    given = {"--dev-speakers": "3", "--channel": "1", "--allow-bad": "0.1", "--sampling-rate": "16000"}
+    given |= {"--speaker-from": "recording", "--unknown-word": "<UNK>", "--cmudict": "yes"}
+    words = prepared(asked(checkout, *PARTS, *itertools.chain(*given.items()), "--stop-stage", "1"))
+    assert {name: option(words, name) for name in given} == {name: [value] for name, value in given.items()}
+    assert option(words, "--output") == ["exp/custom/manifests"]
+
+
+def test_what_is_recognised_is_a_matter_of_the_language_model(checkout: Path) -> None:
+    (checkout / "exp" / "custom" / "manifests").mkdir(parents=True)
+    (checkout / "exp" / "custom" / "manifests" / "lexicon.txt").touch()  # as the preparation would
+    commands = asked(checkout, *PARTS, "--unknown-word", "<UNK>", "--stop-stage", "3")
+    (built,) = of(commands, "asr-distill", "lang", "build")
+    assert (option(built, "--vocabulary"), option(built, "--lexicon")) == (["lexicon"], ["exp/custom/manifests/lexicon.txt"])
+    (ngram,) = of(commands, "asr-distill", "lang", "ngram")
+    assert (option(ngram, "--vocabulary"), option(ngram, "--unknown-word")) == (["train"], ["<UNK>"])
+    assert option(ngram, "--method") == ["kneser_ney"]
+    assert all("--unknown-word" not in words for words in of(commands, "asr-distill", "lang", "g"))
+
+
+def test_a_language_model_of_ones_own_is_taken_as_it_is(checkout: Path) -> None:
+    (checkout / "exp" / "custom" / "manifests").mkdir(parents=True)
+    (checkout / "exp" / "custom" / "lang").mkdir()
+    (checkout / "exp" / "custom" / "manifests" / "lm.arpa").write_text("mine")
+    commands = asked(checkout, *PARTS, "--arpa", "my.arpa", "--stop-stage", "3")
+    assert option(prepared(commands), "--arpa") == [f"{checkout.parent}/my corpus/my.arpa"]
+    assert of(commands, "asr-distill", "lang", "ngram") == []
+    assert (checkout / "exp" / "custom" / "lang" / "ngram.arpa").read_text() == "mine"
+
+
+def test_without_a_dictionary(checkout: Path) -> None:
+    commands = asked(checkout, *PARTS, "--lang-kind", "subwords", "--stop-stage", "3")
+    words = prepared(commands)
+    assert option(words, "--lang-kind") == ["subwords"]
+    assert "--cmudict" not in words
+    (built,) = of(commands, "asr-distill", "lang", "subwords")
+    assert (option(built, "--vocabulary-size"), option(built, "--kind")) == (["200"], ["bpe"])
+    (ngram,) = of(commands, "asr-distill", "lang", "ngram")
+    assert "--vocabulary" not in ngram
+
+
+def test_the_whole_recipe_with_distillation(checkout: Path) -> None:
+    commands = asked(checkout, *PARTS, "--distillation", "yes", "--ensemble-size", "3", "--temperature", "3", "--threads", "1")
+    assert {option(words, "--num-leaves")[0] for words in of(commands, "asr-distill", "tree") if "--num-leaves" in words} == {
+        "auto"
+    }
+    (targets,) = of(commands, "asr-distill", "soft-targets")
+    assert (option(targets, "--mode"), option(targets, "--temperatures")) == (["topk"], ["1,2,3,5,10"])
+    trained = {Path(option(words, "--output")[0]).name: words for words in of(commands, "asr-distill", "train")}
+    assert option(trained["baseline"], "--seeds")[-1] == "0-2"
+    assert option(trained["control"], "--seeds") == ["0-2"]
+    distilled = {Path(option(words, "--output")[0]).name for words in of(commands, "asr-distill", "distill")}
+    assert {"sweep", "distilled"} <= distilled
+    (plot,) = of(commands, "asr-distill", "align", "plot")
+    assert plot[-2:] == ["--", "-cut"]
+    (report,) = of(commands, "asr-distill", "report")
+    assert option(report, "--config") == ["recipes/custom/conf/recipe.report.yaml"]
+    assert "--publish" not in report
+    assert not (checkout.parent / "my corpus" / "exp").exists()
+
+
+def test_ablations_want_every_senone_of_the_targets(checkout: Path) -> None:
+    options = ("--distillation", "yes", "--ablations", "yes", "--stage", "18", "--stop-stage", "18")
+    (targets,) = of(asked(checkout, *PARTS, *options), "asr-distill", "soft-targets")
+    assert option(targets, "--mode") == ["dense"]
+    (targets,) = of(asked(checkout, *PARTS, *options, "--target-options", "--mode sampled"), "asr-distill", "soft-targets")
+    assert option(targets, "--mode") == ["sampled"]
+
+
+def test_a_run_is_of_one_corpus(checkout: Path) -> None:
+    assert run(checkout, *PARTS, "--stop-stage", "1").returncode == 0
+    assert run(checkout, *PARTS, "--stop-stage", "2", "--num-leaves", "90").returncode == 0  # no option of the preparation
+    other = run(checkout, "--train", "other", "--test", "/abs/cuts.jsonl.gz", "--stop-stage", "1")
+    assert other.returncode == 1
+    assert "exp/custom holds a run on other data" in other.stderr
+    assert "my corpus/data/train, asked for train=" in other.stderr
+    assert run(checkout, "--train", "other", "--test", "t", "--name", "second", "--stop-stage", "1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "expected --train PATH and --test PATH"),
+        (("--train", "x"), "expected --train PATH and --test PATH"),
+        ((*PARTS, "--name", "a/b"), "--name 'a/b': expected letters, digits, dots, dashes and underscores"),
+        ((*PARTS, "--name", ".."), "--name '..': expected letters"),
+        ((*PARTS, "--publish", "yes"), "--publish yes: the figures of your own corpus stay in the run's folder"),
+        ((*PARTS, "--vocabulary", "lexicon"), "--vocabulary lexicon: expected --lexicon FILE with it"),
+        ((*PARTS, "--lang-kind", "subwords", "--lexicon", "x"), "--lang-kind subwords needs no lexicon"),
+        ((*PARTS, "--trian", "x"), "unknown option --trian; known: "),
+    ],
+    ids=lambda value: " ".join(value)[-30:],
+)
+def test_mistakes_are_one_line_before_any_work(checkout: Path, options: tuple[str, ...], message: str) -> None:
+    done = run(checkout, *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (checkout / "exp").exists()
+    assert not (checkout / "notes").exists()
