@@ -257,11 +257,11 @@ decode_ablations() {
   done
 }
 
-# Lattice-free MMI from a baseline and from a student, and for each the same steps of plain cross-entropy; all decoded at scales of
+# Lattice-free MMI from a baseline and from the students that there are, and for each the same steps of plain cross-entropy; all decoded at scales of
 # their own.
 train_sequence() {
   local system of options
-  for system in baseline distilled; do
+  for system in baseline distilled warm; do
     [ -d "$exp/models/$system/seed0" ] || continue
     # the options that the network was trained with, for they may say its size; those of the sequence stage win
     of=$config options="$train_options $sequence_options"

@@ -68,7 +68,7 @@ small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:ep
 small_data_seeds=0
 ablations=no
 ablation_options=""        # such as --set epochs=4: a smaller budget for all of them, and for the student they are compared with
-sequence=no                # yes: fine-tune the first baseline and the first student by lattice-free MMI
+sequence=no                # yes: fine-tune the first baseline and the first of each kind of student by lattice-free MMI
 sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=2500 --set keep=last"
 # --- specialists for senones (stage 29), from the first baseline
 specialists=no             # yes: clusters of confusable senones, a specialist for each with hard and with soft targets

@@ -106,18 +106,18 @@ def test_logits_are_matched_where_the_store_holds_them(tmp_path: Path) -> None:
 
 
 def test_sequence_training_has_the_same_steps_of_cross_entropy_beside_it(tmp_path: Path) -> None:
-    for system in ("baseline", "distilled"):
+    for system in ("baseline", "distilled", "warm"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
     options = "train_options='--set network.width=9' student_options='--set network.layers=2'"
     found = trained(tmp_path, f"measure_seeds() {{ :; }}; {options}; train_sequence")
-    assert set(found) == {"mmi_baseline", "ce_baseline", "mmi_distilled", "ce_distilled"}
-    for system in ("baseline", "distilled"):
+    assert set(found) == {f"{kind}_{system}" for kind in ("mmi", "ce") for system in ("baseline", "distilled", "warm")}
+    for system in ("baseline", "distilled", "warm"):
         mmi, plain = found[f"mmi_{system}"], found[f"ce_{system}"]
         assert (option(mmi, "--objective"), option(plain, "--objective")) == (["lfmmi"], [])
         for same in ("--set", "--config", "--initial-model"):
             assert option(mmi, same) == option(plain, same) != []
         # a network is of the size of the one that it starts from; of what is said twice the last counts
-        size = {"baseline": "network.width=9", "distilled": "network.layers=2"}[system]
+        size = "network.width=9" if system == "baseline" else "network.layers=2"
         assert option(mmi, "--set")[:2] == [size, "epochs=1"]
 
 
@@ -141,7 +141,7 @@ def written(exp: Path, asked: list[list[str]]) -> set[str]:
 
 @pytest.mark.parametrize("recipe", ["an4", "speechocean762", "custom"])
 def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_path: Path, recipe: str) -> None:
-    for system in ("baseline", "distilled"):
+    for system in ("baseline", "distilled", "warm"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
     most = "ensemble_size=10 ensemble_sizes_wer='2 3 4 5 6 7 8 9' student_seeds=0-4 small_data='0.03:9 0.1:9 0.2:9 0.5:9'"
     settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no target_options='--mode dense' {most}"
