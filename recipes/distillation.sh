@@ -239,7 +239,8 @@ compare_stores() {
   distil_seeds dense 0-2 $(point)
   # shellcheck disable=SC2046
   for mode in topk topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
-  for mode in dense topk topk_mean sampled; do measure_seeds "$mode" "0 1 2" distilled; done
+  measure_seeds dense "0 1 2"
+  for mode in topk topk_mean sampled; do measure_seeds "$mode" "0 1 2" dense; done
 }
 
 decode_ablations() {
