@@ -114,6 +114,7 @@ def _write(args: argparse.Namespace) -> int:
     from asr_distill.cli.main import emit
     from asr_distill.distillation import SoftTargetStore
     from asr_distill.distillation.soft_target_modes import estimate
+    from asr_distill.student.stored_posteriors import stored_posteriors
 
     if args.output is None:
         raise UserError("--output is missing: name the folder of the store")
@@ -138,9 +139,11 @@ def _write(args: argparse.Namespace) -> int:
     )
     start, written = time.perf_counter(), 0
     with writer:
-        waiting = [cut for cut in _in_order(frames, args.mode) if not writer.done(cut.id)]
-        for cut in track(waiting, f"soft targets {args.output}", len(waiting), "cuts"):
-            writer.add(cut.id, _posteriors(teacher, frames, cut.id))
+        cuts = _in_order(frames, args.mode)
+        found = stored_posteriors(teacher, frames, cuts, writer.done)
+        waiting = sum(not writer.done(cut.id) for cut in cuts)
+        for cut, posteriors in track(found, f"soft targets {args.output}", waiting, "cuts"):
+            writer.add(cut.id, posteriors)
             written += cut.end - cut.start
     seconds = time.perf_counter() - start
     store = SoftTargetStore.open(args.output, resident_bytes=0)
@@ -187,6 +190,7 @@ def _study(args: argparse.Namespace) -> int:
         study_soft_targets,
         summary,
     )
+    from asr_distill.student.stored_posteriors import stored_posteriors
 
     if args.output is None:
         raise UserError("--output is missing: name the JSON file of the study")
@@ -210,9 +214,10 @@ def _study(args: argparse.Namespace) -> int:
     if args.teacher is not None or args.frames is not None:
         teacher, frames = _inputs(args)
         order, parts, found = np.random.default_rng(args.seed).permutation(frames.num_cuts), [], 0
-        for index in order:  # whole cuts, so that no cut is on both sides of the split but one
-            parts.append(_posteriors(teacher, frames, frames.cut_ids[index]))
-            found += len(parts[-1])
+        chosen = [frames.cut(frames.cut_ids[index]) for index in order]
+        for _, posteriors in stored_posteriors(teacher, frames, chosen):  # whole cuts: but one is on one side of the split only
+            parts.append(posteriors)
+            found += len(posteriors)
             if found >= 8 * args.study_frames:
                 break
         measured = min(args.study_frames, found // 2)
@@ -256,21 +261,6 @@ def _teacher(args: argparse.Namespace) -> Any:
     from asr_distill.student.ensemble import load_model
 
     return load_model(args.teacher, device=args.device, autocast=args.autocast)
-
-
-def _posteriors(teacher: Any, frames: FrameStore, cut_id: str) -> Any:
-    """``(T, C)`` float32 of one cut, of members that did not train on it where the ensemble has folds.
-
-    Cut by cut, so that no figure depends on where a stopped writer went on.
-    """
-    import numpy as np
-
-    from asr_distill.student.ensemble import Ensemble
-
-    features = np.array(frames.utterance(cut_id)[0])
-    if isinstance(teacher, Ensemble):
-        return teacher.log_posteriors_for(cut_id, frames.cut(cut_id).speaker, features, normalised=True)
-    return teacher.log_posteriors(features, normalised=True)
 
 
 def _describe(args: argparse.Namespace, teacher: Any) -> dict[str, Any]:
