@@ -56,7 +56,7 @@ measure_seeds() {
       distill accuracy --model "$model" --frames $(printf "$exp/senones/frames/%s " $accuracy_sets) --autocast auto \
         --output "$exp/accuracy/$system/seed$seed.json"
     if [ "$tuned" = "$system" ] && [ "$seed" = "$first" ]; then
-      newer "$exp/decode/${system}_phones/seed$seed/test/decode.json" "$model" ||
+      newer "$exp/decode/${system}_$(last_searched)/seed$seed/test/decode.json" "$model" ||
         decode_system "$system" "$model" senones "$exp/senones/labels" "$exp/decode/${system}_{lm}/seed$seed" "${engines%% *}"
       [ -f "$model/ensemble.json" ] || keep_scale "$system" "$seed"
     elif [ "$tuned" = "$system" ]; then
@@ -67,6 +67,9 @@ measure_seeds() {
   done
 }
 
+searched() { if [ "$phone_loop" = yes ]; then echo "$language_models phones"; else echo "$language_models"; fi; }
+last_searched() { local names; names=$(searched); echo "${names##* }"; }
+
 newer() {  # newer FILE MODEL: FILE is there, and not older than the weights
   local weights=$2/model.safetensors
   [ -f "$weights" ] || weights=$2/ensemble.json
@@ -75,7 +78,7 @@ newer() {  # newer FILE MODEL: FILE is there, and not older than the weights
 
 search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each LM, and phones, at scales that were chosen before
   local name output phones tuned
-  for name in $language_models phones; do
+  for name in $(searched); do
     output=$exp/decode/${1}_$name/seed$2/test tuned=$exp/decode/${3}_$name/seed$4/dev/tuned.json
     if newer "$output/decode.json" "$exp/models/$1/seed$2" && [ ! "$tuned" -nt "$output/decode.json" ]; then continue; fi
     phones=()
@@ -108,7 +111,7 @@ decode_ensemble() {
 }
 
 measure_size() {  # measure_size N: the first N baselines on test, at the scales that all of them chose on dev
-  local name=ensemble_$1
+  local name=ensemble_$1 phone_loop=no language_models=${language_models##* }
   combine_members "$name" arithmetic "$1"
   newer "$exp/accuracy/$name/seed0.json" "$exp/models/$name/seed0" ||
     distill accuracy --model "$exp/models/$name/seed0" --frames "$exp"/senones/frames/{dev,test} --autocast auto \
@@ -228,6 +231,7 @@ hard_ablation() { train_seeds "$student_config" "ab_$1_hard" 0 $student_options 
 compare_stores() {
   # shellcheck disable=SC2034  # for distil_seeds and measure_seeds
   local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
+  local phone_loop=no
   distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
   local chosen=$temperature mode
   [ "$sweep" = no ] ||

@@ -14,7 +14,7 @@ train_large() {
 
 decode_large() {
   # shellcheck disable=SC2034  # for measure_seeds
-  local accuracy_sets="dev test" network_options="--autocast auto" language_models=${language_models##* }
+  local accuracy_sets="dev test" network_options="--autocast auto" language_models=${language_models##* } phone_loop=no
   measure_seeds large "$(ensemble_seeds)"
   measure_seeds large_ensemble 0
   measure_seeds large_distilled "$(seq_of "$large_student_seeds")"

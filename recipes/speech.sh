@@ -84,6 +84,7 @@ large_options=""           # of `asr-distill train` and `distill`: members and s
 large_student_seeds=0
 # --- search
 engines=""                 # the first tunes on dev; default: k2 kaldi, or kaldi where k2 is not installed
+phone_loop=yes             # also phone error rates; stages with many networks leave them out
 wide=yes                   # search once more with wider beams, to see whether the search makes errors of its own
 scale_grid=0.05,0.07,0.1,0.14,0.2,0.28
 beam_options=""            # of `asr-distill decode`, such as --beam 16
@@ -240,6 +241,7 @@ decode_system() {
       distill score "$output/test" --training-cuts "$exp/manifests/cuts_train.jsonl.gz"
     done
   done
+  [ "$phone_loop" = yes ] || return 0
   folder=${pattern//\{lm\}/phones}
   for split in dev test; do
     local scales=(--scale-grid "$scale_grid" --graph "$exp/graph/$inventory/phones")

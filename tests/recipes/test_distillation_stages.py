@@ -190,7 +190,7 @@ def test_smaller_ensembles_are_searched_at_the_scales_of_the_whole(tmp_path: Pat
     assert [Path(word).name for word in members] == ["seed0", "seed1", "--mode"]
     searched = [c for c in asked if c[0] == "decode"]
     assert {option(c, "--system")[0] for c in searched} == set(combined)
-    assert {Path(option(c, "--scales-from")[0]).parts[-4] for c in searched} == {"ensemble_bigram", "ensemble_phones"}
+    assert {Path(option(c, "--scales-from")[0]).parts[-4] for c in searched} == {"ensemble_bigram"}
     assert [c for c in commands(tmp_path, "measure_seeds() { :; }; decode_ensemble") if c[0] != "accuracy"] == []
 
 
@@ -204,3 +204,19 @@ def test_the_other_means_are_searched_with_the_ablations(tmp_path: Path) -> None
     assert searched == {"geometric", "weighted", "best", "ab_half"}
     combined = {option(c, "--mode")[0]: option(c, "--dev") for c in asked if c[0] == "ensemble"}
     assert combined == {key: [f"{tmp_path}/senones/frames/dev"] for key in ("weighted", "best")}
+
+
+def test_phones_are_left_out_where_they_are_not_asked_for(tmp_path: Path) -> None:
+    def searched(work: str) -> set[str]:
+        return {Path(option(c, "--output")[0]).parts[-3] for c in commands(tmp_path, work) if c[0] == "decode"}
+
+    assert searched("measure_seeds warm '0 1'") == {"warm_bigram", "warm_phones"}
+    assert searched("phone_loop=no; measure_seeds warm '0 1'") == {"warm_bigram"}
+    weights = tmp_path / "models/warm/seed0/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    for name in ("accuracy/warm/seed0.json", "decode/warm_bigram/seed0/test/decode.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert searched("phone_loop=no; measure_seeds warm 0") == set()  # done before, and the phones are not waited for
+    assert searched("measure_seeds warm 0") == {"warm_bigram", "warm_phones"}
