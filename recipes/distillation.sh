@@ -233,12 +233,13 @@ compare_stores() {
   local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
   local phone_loop=no
   distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
-  local chosen=$temperature mode
+  local chosen=$temperature precision="" mode
+  case "$target_options" in *"--autocast auto"*) precision="--autocast auto" ;; esac
   [ "$sweep" = no ] ||
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
-  soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen"
-  soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
-  soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
+  soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen" $precision
+  soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen" $precision
+  soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen" $precision
   # shellcheck disable=SC2046
   distil_seeds dense 0-2 $(point)
   # shellcheck disable=SC2046

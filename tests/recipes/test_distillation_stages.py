@@ -98,6 +98,10 @@ def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: 
         for same in ("--set", "--config", "--train", "--seeds", "--temperature", "--hard-weight"):
             assert option(words, same) == option(found["dense"], same) != []
     assert [Path(option(words, "--soft-targets")[0]).name for words in found.values()] == ["ensemble", *list(found)[1:]]
+    asked = commands(
+        tmp_path, f"measure_seeds() {{ :; }}; target_options='--mode dense --autocast auto'; {options}; compare_stores"
+    )
+    assert [option(c, "--autocast") for c in asked if c[0] == "soft-targets" and "--mode" in c] == 3 * [["auto"]]
 
 
 def test_logits_are_matched_where_the_store_holds_them(tmp_path: Path) -> None:
