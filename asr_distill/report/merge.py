@@ -20,8 +20,9 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     """Adds to ``report`` the systems in ``published`` (a directory with results.json and per_utterance.jsonl) that it lacks.
 
     Their figures on the test set are computed anew from their utterances; comparisons, tables, headline and values of then are
-    handed on, to be derived again, and so are its pictures. Does nothing where nothing is published yet. Raises `UserError`
-    where recipe, data or references differ, or where the published utterances are not those of the published systems.
+    handed on, to be derived again, and so are its lists and pictures. Does nothing where nothing is published yet. Raises
+    `UserError` where recipe, data or references differ, or where the published utterances are not those of the published
+    systems.
     """
     folder = Path(published)
     if not (folder / "results.json").is_file():
@@ -50,7 +51,7 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     names = sorted(entries, key=lambda name: rank[name])
     report.results["systems"] = [entries[name] for name in names]
     report.utterances = {name: report.utterances[name] for name in names}
-    for key in ("comparisons", "tables", "table_titles", "values"):
+    for key in ("comparisons", "tables", "table_titles", "values", "lists"):
         report.results[key] = earlier.get(key) or report.results.get(key, {})
     report.results["pictures"] = earlier.get("pictures") or []
     known = report.results["headline"]

@@ -199,12 +199,14 @@ def test_a_figure_follows_from_its_line(run: Path, tmp_path: Path) -> None:
 
 def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "published"
-    full = build_report(run, load_config(ReportConfig, configuration(run)))
+    write_json(run / "sweep.json", {"points": [{"temperature": 2.0}]})
+    lists = {"sweep": {"title": "Sweep", "rows": "sweep.json#points", "columns": ["temperature"]}}
+    full = build_report(run, load_config(ReportConfig, configuration(run, lists=lists)))
     publish(full, run, target)
     later = tmp_path / "later"
     decode(later / "decode/ensemble/test", errors=0, correct=75)
     write_json(later / "manifests/corpus.json", read_json(run / "manifests/corpus.json"))
-    config = load_config(ReportConfig, configuration(later, training_text=None, words=None))
+    config = load_config(ReportConfig, configuration(later, training_text=None, words=None, lists=lists))
     merged = build_report(later, config, published=target)
     assert [entry["name"] for entry in merged.results["systems"]] == ["baseline", "ensemble", "distilled"]
     assert merged.results["systems"][1]["wer"]["test"] == 0.0
@@ -212,6 +214,7 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     assert merged.results["headline"]["gain_transferred"] == pytest.approx(8 / 15, abs=1e-6)
     assert merged.results["headline"]["alignment_boundary_median_ms"] == 12.5
     assert merged.results["values"] == {"perplexity_dev": 9.0}
+    assert merged.results["lists"] == full.results["lists"] != {}
     assert merged.results["comparisons"][0]["difference"] == pytest.approx(-100 * 7 / 36, abs=1e-6)
     publish(merged, later, target)
     assert all(row["same"] for row in recompute(target / "per_utterance.jsonl", target / "results.json"))
