@@ -37,8 +37,8 @@ def publish(report: Report, run: str | Path, folder: str | Path, pictures: Mappi
     captions = {f"plots/{Path(name).name}": caption for name, caption in (pictures or {}).items()}
     earlier = {row["file"]: row["caption"] for row in report.results.get("pictures") or []}
     shown = {**earlier, **{file: captions[file] for file in drawn}}
-    report.results["pictures"] = [{"file": file, "caption": caption} for file, caption in shown.items()]
-    results = without_paths(report.results, Path(run), report.results["recipe"])
+    listed = [{"file": file, "caption": caption} for file, caption in shown.items()]
+    results = without_paths({**report.results, "pictures": listed}, Path(run), report.results["recipe"])
     check_results(results)
     paths = [Path(folder) / name for name in ("results.json", "per_utterance.jsonl", "RESULTS.md")]
     texts = [

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
 
-from asr_distill.data import FrameStore
+from asr_distill.data import FrameStore, WindowGatherer
 from asr_distill.data.frame_store import StoredCut
 from asr_distill.student.ensemble import Ensemble
 from asr_distill.student.student import Student
@@ -43,22 +42,22 @@ def stored_posteriors(
     together follows from ``cuts`` alone, so that no bit depends on where a stopped writer went on. Raises what
     `Ensemble.members_for` and `Student.log_posteriors` raise.
     """
+    gatherer = WindowGatherer(store, teacher.window.left, teacher.window.right, teacher.device)
     for block in cut_blocks(cuts, block_frames):
         if all(done(cut.id) for cut in block):
             continue
-        found = _block_posteriors(teacher, store, block)
+        found = _block_posteriors(teacher, gatherer, block)
         yield from ((cut, found[cut.id]) for cut in block if not done(cut.id))
 
 
-def _block_posteriors(teacher: Student, store: FrameStore, block: Sequence[StoredCut]) -> dict[str, torch.Tensor]:
+def _block_posteriors(teacher: Student, gatherer: WindowGatherer, block: Sequence[StoredCut]) -> dict[str, torch.Tensor]:
     groups: dict[tuple[int, ...], list[StoredCut]] = {}
     for cut in block:
         members = teacher.members_for(cut.id, cut.speaker) if isinstance(teacher, Ensemble) else ()
         groups.setdefault(tuple(members), []).append(cut)
     found: dict[str, torch.Tensor] = {}
     for together in groups.values():
-        windows = [teacher.window(torch.from_numpy(np.array(store.utterance(cut.id)[0], np.float32))) for cut in together]
-        first = together[0]
-        rows = teacher.log_posteriors_for(first.id, first.speaker, torch.cat(windows), normalised=True)
-        found.update(zip((cut.id for cut in together), rows.split([len(window) for window in windows]), strict=True))
+        inputs = gatherer.gather(torch.cat([torch.arange(cut.start, cut.end) for cut in together]))
+        rows = teacher.log_posteriors_for(together[0].id, together[0].speaker, inputs, normalised=True)
+        found.update(zip((cut.id for cut in together), rows.split([cut.end - cut.start for cut in together]), strict=True))
     return found
