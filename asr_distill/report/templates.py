@@ -12,6 +12,9 @@
 A template holds keys of a system and may stand on another. ``{name}`` and ``{lm}`` are those of the row, ``{model}`` is what a
 row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed; so is ``{models}`` of
 a label, the number of its networks. A row's own keys win.
+
+``base: FILE``, relative to the file that says it, is a report.yaml that this one stands on: its mappings are taken key by key,
+a system of a name that is there already adds its keys to that row, and other rows of lists come after those there.
 """
 
 from __future__ import annotations
@@ -32,7 +35,33 @@ _KEYS = {field.name for field in dataclasses.fields(SystemConfig)} | {"template"
 
 def load_report_config(path: str | Path) -> ReportConfig:
     """Reads a report.yaml. Raises `UserError` for an unknown key, template or placeholder, listing the known ones."""
-    return from_mapping(ReportConfig, expand_templates(read_yaml(path), str(path)), str(path))
+    return from_mapping(ReportConfig, expand_templates(_read(Path(path)), str(path)), str(path))
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a report.yaml over those of its base."""
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or (path.parent / base).resolve() in (path.resolve(), *above):
+        raise UserError(f"{path}: base {base!r}: expected the path of another report.yaml that does not stand on this one")
+    return dict(_over(_read(path.parent / base, (path.resolve(), *above)), values))
+
+
+def _over(below: Any, own: Any) -> Any:
+    if isinstance(below, Mapping) and isinstance(own, Mapping):
+        return {**below, **{key: _over(below[key], value) if key in below else value for key, value in own.items()}}
+    if not (isinstance(below, list) and isinstance(own, list)):
+        return own
+    rows, places = list(below), {row["name"]: i for i, row in enumerate(below) if isinstance(row, Mapping) and "name" in row}
+    for row in own:
+        place = places.get(row.get("name")) if isinstance(row, Mapping) else None
+        if place is None:
+            rows.append(row)
+        else:
+            rows[place] = _over(rows[place], row)
+    return rows
 
 
 def expand_templates(values: Mapping[str, Any], where: str = "report.yaml") -> dict[str, Any]:

@@ -102,3 +102,29 @@ def test_what_a_recipe_reports_names_its_own_systems(path: Path) -> None:
         named |= {config.gain.baseline, config.gain.ensemble, config.gain.distilled}
     assert named <= names
     assert all("{seed}" in system.decode for system in config.systems)
+
+
+def test_a_report_stands_on_another(tmp_path: Path) -> None:
+    (tmp_path / "common.yaml").write_text(
+        "recipe: common\ntitle: Common\nunit: utterance\ntemplates: {t: {lm: bigram, decode: 'd/{name}_{lm}'}}\n"
+        "systems: [{name: a, template: t, label: first}, {name: b, template: t}]\ncomparisons: [{a: a, b: b, metric: wer}]\n"
+    )
+    (tmp_path / "conf").mkdir()
+    own = tmp_path / "conf/report.yaml"
+    own.write_text(
+        "base: ../common.yaml\nrecipe: own\ntemplates: {t: {lm: trigram}}\n"
+        "systems: [{name: b, label: second}, {name: c, template: t}]\ncomparisons: [{a: c, b: a, metric: wer}]\n"
+    )
+    config = load_report_config(own)
+    assert (config.recipe, config.title, config.unit) == ("own", "Common", "utterance")
+    assert [(row.name, row.label, row.decode) for row in config.systems] == [
+        ("a", "first", "d/a_trigram"),
+        ("b", "second", "d/b_trigram"),
+        ("c", "", "d/c_trigram"),
+    ]
+    assert [(pair.a, pair.b) for pair in config.comparisons] == [("a", "b"), ("c", "a")]
+    (tmp_path / "common.yaml").write_text("base: conf/report.yaml\n")
+    with pytest.raises(
+        UserError, match=r"base '.*report.yaml': expected the path of another report.yaml that does not stand on"
+    ):
+        load_report_config(own)
