@@ -37,11 +37,11 @@ combine_members() {
   distill ensemble combine --members "${members[@]}" --mode "$2" "${dev[@]}" --output "$exp/models/$1/seed0"
 }
 
-soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_options]
-  local options=$target_options
-  [ $# = 2 ] || options=${*:3}
+soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_mode]
+  local mode=$target_mode
+  [ $# = 2 ] || mode=${*:3}
   # shellcheck disable=SC2086
-  distill soft-targets --teacher "$exp/models/$1" --frames "$exp/senones/frames/train" --output "$exp/targets/$2" $options
+  distill soft-targets --teacher "$exp/models/$1" --frames "$exp/senones/frames/train" --output "$exp/targets/$2" $mode $target_options
 }
 
 # measure_seeds SYSTEM "SEEDS" [TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The first seed
@@ -207,9 +207,8 @@ train_ablations() {
     distil_seeds ab_convex 0 --loss convex --temperature 2 --soft-weight 0.5 --hard-weight 0.5
     distil_seeds ab_student_at_one 0 --loss student_at_one --temperature 2 --hard-weight 0.5
     distil_seeds ab_corrected 0 --loss corrected --temperature 2 --hard-weight 0
-    case " $target_options " in  # a store that holds some classes only has no logits to match
-      *" --mode dense "*) distil_seeds ab_logits 0 --loss logits --temperature 2 --hard-weight 0 ;;
-    esac
+    # a store that holds some classes only has no logits to match
+    [ "$target_mode" != "--mode dense" ] || distil_seeds ab_logits 0 --loss logits --temperature 2 --hard-weight 0
     distil_seeds ab_on_the_fly 0 $(point) --teacher "$exp/models/ensemble/seed0"
     distil_seeds ab_soften_members 0 $(point) --teacher "$exp/models/ensemble/seed0" --soften members
     distil_seeds ab_masked 0 $(point) --teacher "$exp/models/ensemble/seed0" --set "spec_augment={}"
@@ -233,13 +232,12 @@ compare_stores() {
   local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
   local phone_loop=no
   distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
-  local chosen=$temperature precision="" mode
-  case "$target_options" in *"--autocast auto"*) precision="--autocast auto" ;; esac
+  local chosen=$temperature mode
   [ "$sweep" = no ] ||
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
-  soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen" $precision
-  soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen" $precision
-  soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen" $precision
+  soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
   # shellcheck disable=SC2046
   distil_seeds dense 0-2 $(point)
   # shellcheck disable=SC2046

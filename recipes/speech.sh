@@ -49,7 +49,8 @@ seeds=0
 distillation=no            # yes: an ensemble, its soft targets, students and their controls
 ensemble_size=10
 ensemble_sizes_wer=""      # such as "2 3 5": also search with the first so many networks; the reports have rows for 2 to 9
-target_options="--mode dense"  # of `asr-distill soft-targets`: some hundred senones can be kept whole; many thousand ask for topk
+target_mode="--mode dense" # of `asr-distill soft-targets`: some hundred senones can be kept whole; many thousand ask for topk
+target_options=""          # of the same, whatever the mode: --autocast auto asks the teacher in bf16 where the processor has it
 student_config=recipes/conf/student.yaml
 student_options=""         # of `asr-distill train` and `distill`, such as --set epochs=3: students and their controls have the same
 student_seeds=0-4

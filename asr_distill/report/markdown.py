@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from asr_distill.report.page import Section, Table, results_page
@@ -21,8 +22,14 @@ def _table(table: Table) -> str:
 def results_markdown(results: Mapping[str, Any]) -> str:
     """RESULTS.md of results.json: its sections, and the pictures that were published beside it."""
     *sections, environment = results_page(results)
-    pictures = [f"{row['caption']}\n\n![{row['caption']}]({row['file']})" for row in results.get("pictures") or []]
-    return markdown_page([*sections, *([Section("Pictures", pictures)] if pictures else []), environment])
+    pictures = {row["file"]: row["caption"] for row in results.get("pictures") or []}
+    return markdown_page([*sections, *pictures_section(pictures), environment])
+
+
+def pictures_section(captions: Mapping[str, str]) -> list[Section]:
+    """A section that shows files, named relative to the page, each under its caption; none where there are none."""
+    shown = [f"{caption}\n\n![{PurePosixPath(file).stem}]({file})" for file, caption in captions.items()]
+    return [Section("Pictures", shown)] if shown else []
 
 
 def markdown_page(sections: Sequence[Section]) -> str:

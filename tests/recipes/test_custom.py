@@ -152,7 +152,7 @@ def test_ablations_want_every_senone_of_the_targets(checkout: Path) -> None:
     options = ("--distillation", "yes", "--ablations", "yes", "--stage", "18", "--stop-stage", "18")
     (targets,) = of(asked(checkout, *PARTS, *options), "asr-distill", "soft-targets")
     assert option(targets, "--mode") == ["dense"]
-    (targets,) = of(asked(checkout, *PARTS, *options, "--target-options", "--mode sampled"), "asr-distill", "soft-targets")
+    (targets,) = of(asked(checkout, *PARTS, *options, "--target-mode", "--mode sampled"), "asr-distill", "soft-targets")
     assert option(targets, "--mode") == ["sampled"]
 
 

@@ -98,15 +98,13 @@ def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: 
         for same in ("--set", "--config", "--train", "--seeds", "--temperature", "--hard-weight"):
             assert option(words, same) == option(found["dense"], same) != []
     assert [Path(option(words, "--soft-targets")[0]).name for words in found.values()] == ["ensemble", *list(found)[1:]]
-    asked = commands(
-        tmp_path, f"measure_seeds() {{ :; }}; target_options='--mode dense --autocast auto'; {options}; compare_stores"
-    )
+    asked = commands(tmp_path, f"measure_seeds() {{ :; }}; target_options='--autocast auto'; {options}; compare_stores")
     assert [option(c, "--autocast") for c in asked if c[0] == "soft-targets" and "--mode" in c] == 3 * [["auto"]]
 
 
 def test_logits_are_matched_where_the_store_holds_them(tmp_path: Path) -> None:
     assert "ab_logits" in trained(tmp_path, "train_ablations")
-    assert "ab_logits" not in trained(tmp_path, "target_options='--mode topk --temperatures 1'; train_ablations")
+    assert "ab_logits" not in trained(tmp_path, "target_mode='--mode topk --temperatures 1'; train_ablations")
 
 
 def test_sequence_training_has_the_same_steps_of_cross_entropy_beside_it(tmp_path: Path) -> None:
@@ -148,7 +146,7 @@ def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_p
     for system in ("baseline", "distilled", "warm"):
         (tmp_path / "models" / system / "seed0").mkdir(parents=True)
     most = "ensemble_size=10 ensemble_sizes_wer='2 3 4 5 6 7 8 9' student_seeds=0-4 small_data='0.03:9 0.1:9 0.2:9 0.5:9'"
-    settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no target_options='--mode dense' {most}"
+    settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no target_mode='--mode dense' {most}"
     work = (
         "train_ensemble; decode_ensemble; train_students; decode_students; warm_students; train_small_data; decode_small_data"
     )

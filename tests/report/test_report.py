@@ -229,7 +229,7 @@ def test_pictures_are_published_beside_the_page_and_stay_when_a_later_run_has_no
     assert main(options) == 0
     assert (target / "plots/curve.png").read_bytes() == b"\x89PNG of a curve"
     page = (target / "RESULTS.md").read_text(encoding="utf-8")
-    assert "Gain by size.\n\n![Gain by size.](plots/curve.png)" in page
+    assert "Gain by size.\n\n![curve](plots/curve.png)" in page
     assert "nowhere" not in page
     assert read_json(target / "results.json")["pictures"] == [{"file": "plots/curve.png", "caption": "Gain by size."}]
     (run / "ensemble/curve.png").unlink()

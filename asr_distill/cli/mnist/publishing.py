@@ -15,7 +15,7 @@ from asr_distill.images.mnist import MnistConfig
 from asr_distill.images.mnist.figures import Figures, System
 from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, empty_system, markdown_page, results_page
 from asr_distill.report.environment import commit, environment, today
-from asr_distill.report.page import Section
+from asr_distill.report.markdown import pictures_section
 from asr_distill.scoring import paired_comparison
 from asr_distill.scoring.metrics import MetricCounts
 
@@ -46,11 +46,11 @@ def publish(
     check_results(results)
     # The page's tables of systems are those of recognisers; here the tables of errors say it.
     opening, *rest = results_page({**results, "systems": [], "comparisons": []})
-    pictures = [f"{_CAPTIONS[path.stem]}\n\n![{path.stem}]({path.relative_to(folder).as_posix()})" for path in plots]
+    pictures = pictures_section({path.relative_to(folder).as_posix(): _CAPTIONS[path.stem] for path in plots})
     comparisons = [section for section in results_page({**results, "systems": []}) if section.title == "Paired comparisons"]
     for section in comparisons:
         section.paragraphs = ["Accuracy over the test images, both systems on the same draws of images and seeds; points."]
-    pages = [opening, *rest[:2], *comparisons, *([Section("Pictures", pictures)] if pictures else []), *rest[2:]]
+    pages = [opening, *rest[:2], *comparisons, *pictures, *rest[2:]]
     texts = {
         "results.json": json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "per_utterance.jsonl": "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in _rows(figures)),
