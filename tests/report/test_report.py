@@ -1,4 +1,4 @@
-"""A made-up run of three systems to results.json and back: contract, merging, publishing, recomputing, pages."""
+"""A made-up run of three systems to results.json and back: contract, tables, mistakes, pages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from made_up_run import CONFIG, build, configuration, decode
 
-from asr_distill.base import UserError, load_config, read_json, read_jsonl, write_json
+from asr_distill.base import UserError, load_config, read_json, write_json
 from asr_distill.cli.main import main
 from asr_distill.report import (
     HEADLINE_NAMES,
@@ -20,106 +20,9 @@ from asr_distill.report import (
     empty_results,
     empty_system,
     markdown_page,
-    publish,
-    recompute,
     results_page,
 )
 from asr_distill.report.collect import safetensors_elements
-
-IDS = [f"u{number}" for number in range(12)]
-REFERENCE = "go to boston"
-
-
-def decode(folder: Path, errors: int, correct: int, senones: str = "s", engine: str = "k2", text: str = REFERENCE) -> None:
-    """The first `errors` of 12 utterances lack their second word; `correct` of 100 frames are right in each."""
-    folder.mkdir(parents=True)
-    rows = [
-        {
-            "id": id,
-            "speaker": f"spk{number % 4}",
-            "split": folder.name,
-            "reference": text,
-            "hypothesis": "go boston" if number < errors else text,
-            "frames": 100,
-            "correct_frames": correct,
-            "frames_speech": 50,
-            "correct_frames_speech": correct // 2,
-            "k2_path_correct_frames": correct + 1,
-            "reached_final": True,
-        }
-        for number, id in enumerate(IDS)
-    ]
-    (folder / "hypotheses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    rtf = {"features": 0.001, "network": 0.01, "search": 0.02}
-    write_json(folder / "decode.json", {"rtf": rtf, "engine": engine, "senones_hash": senones, "device": "cpu"})
-
-
-CONFIG: dict[str, Any] = {
-    "recipe": "an4",
-    "command": "bash recipes/an4/run.sh",
-    "training_text": "train.txt",
-    "words": "words.txt",
-    "systems": [
-        {
-            "name": "baseline",
-            "label": "one network",
-            "lm": "bigram",
-            "seeds": [0, 1],
-            "decode": "decode/baseline/seed{seed}/test",
-            "dev": "decode/baseline/seed{seed}/dev",
-            "per": "decode/baseline_phones/seed{seed}/test",
-            "train": "models/baseline/seed{seed}/completed.json#frame_accuracy.train",
-            "model": "models/baseline/seed{seed}",
-            "command": "asr-distill decode ...",
-        },
-        {"name": "ensemble", "decode": "decode/ensemble/test", "models": 2, "model": "models/baseline/seed0"},
-        {"name": "distilled", "decode": "decode/distilled/test", "temperature": 2, "soft_weight": "conf.json#weights.0"},
-    ],
-    "comparisons": [{"a": "ensemble", "b": "baseline"}, {"a": "distilled", "b": "baseline", "metric": "frame_accuracy"}],
-    "gain": {},
-    "tables": {"table1": {"title": "Table 1", "rows": ["baseline", "ensemble", "distilled"]}},
-    "headline": {
-        "baseline_wer": "baseline.wer.test",
-        "ensemble_frame_accuracy": "ensemble.frame_accuracy.test",
-        "alignment_boundary_median_ms": "mono/compare.json#boundaries.median_ms",
-    },
-    "values": {"perplexity_dev": "lang/ppl.json#ppl"},
-    "published": [{"name": "Kaldi mono", "wer": 10.61, "lm": "uniform"}],
-}
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run's directory."""
-    folder = tmp_path / "exp"
-    for seed in (0, 1):
-        decode(folder / f"decode/baseline/seed{seed}/test", errors=6 + 2 * seed, correct=60)
-        decode(folder / f"decode/baseline/seed{seed}/dev", errors=3, correct=62)
-        decode(folder / f"decode/baseline_phones/seed{seed}/test", errors=12, correct=60, text="G OW B")
-        write_json(
-            folder / f"models/baseline/seed{seed}/completed.json",
-            {"parameters": 1000, "frame_accuracy": {"train": 70.0 + seed}},
-        )
-    decode(folder / "decode/ensemble/test", errors=3, correct=70)
-    decode(folder / "decode/distilled/test", errors=3, correct=68)
-    write_json(folder / "manifests/corpus.json", {"source": "real", "counts": {"test": {"utterances": 12}}})
-    write_json(folder / "mono/compare.json", {"boundaries": {"median_ms": 12.5}})
-    write_json(folder / "lang/ppl.json", {"ppl": 9.0})
-    write_json(folder / "conf.json", {"weights": [0.5]})
-    (folder / "train.txt").write_text("something else\n", encoding="utf-8")
-    (folder / "words.txt").write_text("<eps> 0\ngo 1\nboston 2\n", encoding="utf-8")
-    return folder
-
-
-def configuration(folder: Path, **changes: Any) -> Path:
-    """A report.yaml with these keys changed."""
-    path = folder / "report.yaml"
-    path.write_text(yaml.safe_dump({**CONFIG, "samples": 500, **changes}), encoding="utf-8")
-    return path
-
-
-def build(run: Path, **changes: Any) -> dict[str, Any]:
-    return build_report(run, load_config(ReportConfig, configuration(run, **changes))).results
 
 
 def test_a_run_by_hand(run: Path) -> None:
@@ -151,116 +54,6 @@ def test_a_run_by_hand(run: Path) -> None:
     assert results["comparisons"][1]["difference"] == 8.0
     assert [row["system"] for row in results["tables"]["table1"]] == ["baseline", "ensemble", "distilled"]
     check_results(results)
-
-
-def test_published_figures_are_recomputed_and_a_false_one_is_seen(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = tmp_path / "recipes" / "an4"
-    options = ["--run", str(run), "--config", str(configuration(run))]
-    assert main(["report", *options, "--publish", str(target), "--quiet"]) == 0
-    assert sorted(path.name for path in target.iterdir()) == ["RESULTS.md", "per_utterance.jsonl", "results.json"]
-    rows = list(read_jsonl(target / "per_utterance.jsonl"))
-    assert len(rows) == 12 * 4
-    assert list(rows[0])[:9] == "id speaker split system seed reference hypothesis frames correct_frames".split()
-    command = ["score", "--per-utterance", str(target / "per_utterance.jsonl"), "--quiet"]
-    assert main(command) == 0
-    capsys.readouterr()
-    results = read_json(target / "results.json")
-    results["systems"][1]["wer"]["test"] += 0.01
-    write_json(target / "results.json", results)
-    assert main([*command, "--json"]) == 1
-    answer = json.loads(capsys.readouterr().out)
-    assert [(row["system"], row["figure"]) for row in answer["figures"] if not row["same"]] == [("ensemble", "wer.test")]
-
-
-def test_compare_reads_published_utterances(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "--run", str(run), "--config", str(configuration(run)), "--quiet"]) == 0
-    capsys.readouterr()
-    sides = [f"{run / 'per_utterance.jsonl'}:{name}" for name in ("distilled", "baseline")]
-    assert main(["compare", *sides, "--metric", "frame_accuracy", "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert (answer["difference"], answer["seeds_b"]) == (8.0, 2)
-    assert main(["compare", sides[1], sides[1], "--metric", "per", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["a_value"] == pytest.approx(100.0)
-
-
-def test_a_figure_follows_from_its_line(run: Path, tmp_path: Path) -> None:
-    config = load_config(ReportConfig, configuration(run))
-    publish(build_report(run, config), run, tmp_path / "out")
-    path = tmp_path / "out" / "per_utterance.jsonl"
-    rows = list(read_jsonl(path))
-    rows[-1]["correct_frames"] = 8  # of the distilled system: 60 fewer
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    different = [row for row in recompute(path, tmp_path / "out" / "results.json") if not row["same"]]
-    assert ("distilled", "frame_accuracy.test") in {(row["system"], row["figure"]) for row in different}
-    assert ("distilled - baseline", "frame_accuracy") in {(row["system"], row["figure"]) for row in different}
-
-
-def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
-    target = tmp_path / "published"
-    write_json(run / "sweep.json", {"points": [{"temperature": 2.0}]})
-    lists = {"sweep": {"title": "Sweep", "rows": "sweep.json#points", "columns": ["temperature"]}}
-    full = build_report(run, load_config(ReportConfig, configuration(run, lists=lists)))
-    publish(full, run, target)
-    later = tmp_path / "later"
-    decode(later / "decode/ensemble/test", errors=0, correct=75)
-    write_json(later / "manifests/corpus.json", read_json(run / "manifests/corpus.json"))
-    config = load_config(ReportConfig, configuration(later, training_text=None, words=None, lists=lists))
-    merged = build_report(later, config, published=target)
-    assert [entry["name"] for entry in merged.results["systems"]] == ["baseline", "ensemble", "distilled"]
-    assert merged.results["systems"][1]["wer"]["test"] == 0.0
-    assert merged.results["systems"][0] == full.results["systems"][0]
-    assert merged.results["headline"]["gain_transferred"] == pytest.approx(8 / 15, abs=1e-6)
-    assert merged.results["headline"]["alignment_boundary_median_ms"] == 12.5
-    assert merged.results["values"] == {"perplexity_dev": 9.0}
-    assert merged.results["lists"] == full.results["lists"] != {}
-    assert merged.results["comparisons"][0]["difference"] == pytest.approx(-100 * 7 / 36, abs=1e-6)
-    publish(merged, later, target)
-    assert all(row["same"] for row in recompute(target / "per_utterance.jsonl", target / "results.json"))
-
-
-def test_pictures_are_published_beside_the_page_and_stay_when_a_later_run_has_none(run: Path, tmp_path: Path) -> None:
-    target, pictures = tmp_path / "published", {"ensemble/curve.png": "Gain by size.", "nowhere.png": "Not drawn."}
-    (run / "ensemble").mkdir()
-    (run / "ensemble/curve.png").write_bytes(b"\x89PNG of a curve")
-    given = configuration(run, pictures=pictures, training_text=None, words=None)
-    options = ["report", "--run", str(run), "--config", str(given), "--publish", str(target), "--quiet"]
-    assert main(options) == 0
-    assert (target / "plots/curve.png").read_bytes() == b"\x89PNG of a curve"
-    page = (target / "RESULTS.md").read_text(encoding="utf-8")
-    assert "Gain by size.\n\n![curve](plots/curve.png)" in page
-    assert "nowhere" not in page
-    assert read_json(target / "results.json")["pictures"] == [{"file": "plots/curve.png", "caption": "Gain by size."}]
-    (run / "ensemble/curve.png").unlink()
-    assert main([*options, "--merge"]) == 0
-    assert (target / "RESULTS.md").read_text(encoding="utf-8") == page
-    assert main(["report", "--results", str(target / "results.json"), "--out", str(tmp_path / "again.md"), "--quiet"]) == 0
-    assert (tmp_path / "again.md").read_text(encoding="utf-8") == page
-
-
-@pytest.mark.parametrize("what", ["counts", "references", "source"])
-def test_different_data_are_not_merged(run: Path, tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "published"
-    publish(build_report(run, load_config(ReportConfig, configuration(run))), run, target)
-    before = (target / "results.json").read_text(encoding="utf-8")
-    later = tmp_path / "later"
-    decode(later / "decode/ensemble/test", errors=0, correct=75, text="go to york" if what == "references" else REFERENCE)
-    corpus = read_json(run / "manifests/corpus.json")
-    corpus |= {"counts": {"counts": {"test": {"utterances": 13}}}, "source": {"source": "synthesised"}}.get(what, {})
-    write_json(later / "manifests/corpus.json", corpus)
-    options = ["--run", str(later), "--config", str(configuration(later, training_text=None, words=None))]
-    assert main(["report", *options, "--publish", str(target), "--merge", "--quiet"]) == 1
-    assert "not mixed" in capsys.readouterr().err
-    assert (target / "results.json").read_text(encoding="utf-8") == before
-
-
-def test_nothing_is_published_of_broken_results(run: Path, tmp_path: Path) -> None:
-    report = build_report(run, load_config(ReportConfig, configuration(run)))
-    report.results["systems"][0]["rtf"] = float("inf")
-    with pytest.raises(UserError, match="rtf"):
-        publish(report, run, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> None:
