@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,18 @@ def mnist_dir() -> Path:
 def omniglot_dir() -> Path:
     """Omniglot's two archives, as distributed."""
     return _corpus("OMNIGLOT_DIR", "omniglot")
+
+
+@pytest.fixture
+def alive() -> Callable[[int], bool]:
+    """Whether a process of this id is still at work."""
+
+    def answer(process: int) -> bool:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        stat = Path(f"/proc/{process}/stat")  # one that ended after its parent may wait for init to notice
+        return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+    return answer

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ in_processes([(name, [name]) for name in sys.argv[2:]], 2)
 
 
 @pytest.fixture
-def trainer(tmp_path: Path) -> Iterator[Path]:
+def trainer(tmp_path: Path, alive: Callable[[int], bool]) -> Iterator[Path]:
     path = tmp_path / "trainer"
     path.write_text(TRAINER.format(python=sys.executable, folder=str(tmp_path)))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -52,15 +52,6 @@ def begun(folder: Path) -> dict[str, int]:
     return {path.suffix[1:]: int(path.read_text()) for path in folder.glob("begun.*")}
 
 
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{process}/stat")  # one that ended after its parent may wait for init to notice
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
 @pytest.mark.parametrize(
     ("how", "names", "status"),
     [
@@ -71,7 +62,12 @@ def alive(process: int) -> bool:
     ],
 )
 def test_what_ends_the_command_ends_its_runs(
-    trainer: Path, tmp_path: Path, how: signal.Signals | None, names: list[str], status: int
+    trainer: Path,
+    tmp_path: Path,
+    alive: Callable[[int], bool],
+    how: signal.Signals | None,
+    names: list[str],
+    status: int,
 ) -> None:
     command = [sys.executable, "-c", COMMAND, str(trainer), *names]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:

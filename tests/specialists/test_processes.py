@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def workers(tmp_path: Path) -> Iterator[Path]:
+def workers(tmp_path: Path, alive: Callable[[int], bool]) -> Iterator[Path]:
     yield tmp_path
     for process in begun(tmp_path):
         if alive(process):
@@ -40,17 +40,8 @@ def begun(folder: Path) -> list[int]:
     return [int(path.read_text()) for path in folder.glob("*.begun")]
 
 
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{process}/stat")  # one that ended after its parent may wait for init to notice
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_what_ends_the_command_ends_its_workers(workers: Path, how: signal.Signals) -> None:
+def test_what_ends_the_command_ends_its_workers(workers: Path, alive: Callable[[int], bool], how: signal.Signals) -> None:
     script = workers / "command.py"
     script.write_text(COMMAND)
     with subprocess.Popen([sys.executable, str(script), *(str(workers / name) for name in "abc")]) as parent:
