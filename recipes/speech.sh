@@ -25,7 +25,7 @@ normalisation=speaker
 speed_perturb=0.9,1.0,1.1  # 1.0 for none
 # --- lexicon and language models
 lexicon=lexicon.txt        # in manifests/, where the corpus has one
-vocabulary=lexicon         # lexicon: all its words; train: those of the training text, others are errors
+vocabulary=lexicon         # of the n-grams. lexicon: all its words; train: those of the training text, others are errors
 lang_kind=build            # build: from dictionaries; subwords: from the training text alone
 lang_options=""            # options of `asr-distill lang build` or `lang subwords`
 language_models=""         # names; each has an arpa_NAME (file) or ngram_NAME (options of `lang ngram`)
@@ -130,20 +130,21 @@ compute_features() {
 }
 
 build_lang() {
+  local name arpa options pair scale penalty words=()
   if [ "$lang_kind" = build ]; then
-    lang_options="--vocabulary $vocabulary $lang_options"
+    words=(--vocabulary "$vocabulary")  # not of the lexicon: dev and test are aligned with all of its words
     [ ! -f "$exp/manifests/$lexicon" ] || lang_options="--lexicon $exp/manifests/$lexicon $lang_options"
   fi
   # shellcheck disable=SC2086
   distill lang "$lang_kind" $lang_options --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/lang"
-  local name arpa options pair scale penalty
   for name in $language_models; do
     arpa=arpa_$name options=ngram_$name
     if [ -n "${!arpa:-}" ]; then
       cp "$exp/manifests/${!arpa}" "$exp/lang/$name.arpa"
     else
       # shellcheck disable=SC2086
-      distill lang ngram --cuts "$exp/manifests/cuts_train.jsonl.gz" --lang "$exp/lang" ${!options} --output "$exp/lang/$name.arpa"
+      distill lang ngram --cuts "$exp/manifests/cuts_train.jsonl.gz" --lang "$exp/lang" "${words[@]}" ${!options} \
+        --output "$exp/lang/$name.arpa"
     fi
     for split in dev test; do
       distill lang ppl --arpa "$exp/lang/$name.arpa" --lang "$exp/lang" --cuts "$exp/manifests/cuts_$split.jsonl.gz" --json \
