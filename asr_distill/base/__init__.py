@@ -16,6 +16,7 @@ from asr_distill.base.files import (
     write_text,
 )
 from asr_distill.base.hashing import hash_of_file, hash_of_object
+from asr_distill.base.lock import only_process
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import track
 
@@ -31,6 +32,7 @@ __all__ = [
     "load_config",
     "make_room",
     "missing_package",
+    "only_process",
     "read_json",
     "read_jsonl",
     "read_yaml",

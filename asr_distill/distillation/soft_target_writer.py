@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_distill.base import UserError, atomic_path, hash_of_file, hash_of_object, write_json
+from asr_distill.base import UserError, atomic_path, hash_of_file, hash_of_object, only_process, write_json
 from asr_distill.distillation.soft_target_basis import SAMPLE_FRAMES, SAMPLE_VALUES, TailBasis
 from asr_distill.distillation.soft_target_modes import Encoding, seed_of
 from asr_distill.distillation.soft_target_shards import (
@@ -28,6 +29,7 @@ from asr_distill.distillation.soft_target_tail import TailSums
 
 SHARD_FRAMES, SHARD_BYTES = 1 << 18, 256 << 20  # whichever is reached first; a shard is gathered in memory
 _TAIL_SUMS = ".tail-sums.npy"
+_LOCK = ".lock"
 _TOLERANCE = 1e-2  # nats by which a given row may fail to be normalised, as a sum in bf16 may
 
 
@@ -38,7 +40,7 @@ class SoftTargetWriter:
     others have to be added. Use `SoftTargetStore.create`, whose arguments these are.
 
     Where the tails have a rank the first cuts wait in memory until they are enough to find the directions from; a writer that
-    is stopped before that begins anew.
+    is stopped before that begins anew. As a context manager it keeps other processes out of the folder.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class SoftTargetWriter:
         self._offsets = [0]
         self._tail = self._new_sums()
         self._waiting: list[tuple[str, torch.Tensor]] = []
+        self._entered = ExitStack()
         self._sample_frames = max(1, min(SAMPLE_FRAMES, SAMPLE_VALUES // encoding.num_classes))
 
     @property
@@ -135,11 +138,21 @@ class SoftTargetWriter:
             leftover.unlink()
 
     def __enter__(self) -> SoftTargetWriter:
+        lock, make_folder = self.path / _LOCK, lambda: self.path.mkdir(parents=True, exist_ok=True)
+        self._entered.enter_context(only_process(lock, f"writing soft targets to {self.path}", make_folder))
+        self._entered.callback(lock.unlink, missing_ok=True)
+        if len(list(self.path.glob("shard-*.json"))) != len(self._shards):  # since this writer looked
+            self._entered.close()
+            raise UserError(f"{self.path}: another process has written a shard meanwhile; run this again to continue its work")
+        for temporary in self.path.glob(".*-*"):  # of a writer that was killed
+            if temporary.is_file():
+                temporary.unlink()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.finish()
+        with self._entered:
+            if kind is None:
+                self.finish()
 
     def _continue_or_begin(self, settings: dict[str, Any]) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -166,9 +179,6 @@ class SoftTargetWriter:
                 )
         found.setdefault("frames", self._meta["frames"])  # begun before stores said so
         self._meta = found
-        for temporary in self.path.glob(".*-*"):  # of a writer that was killed
-            if temporary.is_file():
-                temporary.unlink()
         count = len(list(self.path.glob("shard-*.json")))
         self._shards = [Shard.load(self.path, index, self.settings_hash) for index in range(count)]
         if self.encoding.tail_rank and not self.complete and "tail_basis_sha256" in self._meta:

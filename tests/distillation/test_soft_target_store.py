@@ -123,6 +123,26 @@ def test_a_writer_that_was_stopped_continues_to_the_same_bytes(tmp_path: Path, m
     assert contents(write(path, mode)) == expected
 
 
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    late = create(path, "topk")
+    with create(path, "topk") as first:
+        with pytest.raises(UserError, match=f"another process is writing soft targets to {path}; wait.*another --output"):
+            create(path, "topk").__enter__()
+        temporary = path / ".shard-00000-x.npy"
+        temporary.touch()
+        create(path, "topk")  # may look
+        assert temporary.exists()
+        for cut_id in LENGTHS:
+            first.add(cut_id, posteriors(cut_id))
+    with pytest.raises(UserError, match="another process has written a shard meanwhile; run this again"):
+        late.__enter__()
+    with create(path, "topk") as again:
+        assert again.complete
+        assert not temporary.exists()
+    assert not (path / ".lock").exists()
+
+
 def test_draws_do_not_depend_on_the_cuts_before(tmp_path: Path) -> None:
     store = SoftTargetStore.open(write(tmp_path / "store", "sampled"))
     with create(tmp_path / "reversed", "sampled") as writer:

@@ -74,15 +74,15 @@ def test_a_run_that_another_process_completed_meanwhile_is_left_alone(tmp_path: 
 
 def test_a_lock_on_a_folder_that_was_removed_counts_no_more(tmp_path: Path, monkeypatch: Any) -> None:
     """A run ends between the moment that the next one opens its lock file and the moment that it locks it."""
-    from asr_distill.training import lock
+    from asr_distill.base import lock
 
     take, times = lock._lock, []
 
-    def remove_first(stream: Any, out_dir: Path) -> None:
+    def remove_first(stream: Any, work: str) -> None:
         if not times:
-            loop.remove_folder(out_dir)
+            loop.remove_folder(tmp_path / "run")
         times.append(stream)
-        take(stream, out_dir)
+        take(stream, work)
 
     monkeypatch.setattr(lock, "_lock", remove_first)
     with only_run(tmp_path / "run"):
