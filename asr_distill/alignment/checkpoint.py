@@ -1,4 +1,4 @@
-"""Where monophone training stands: one file an iteration, replaced whole, for a run that is cut to go on from."""
+"""Where the training of a GMM stands: one file an iteration, replaced whole, for a run that is cut to go on from."""
 
 from __future__ import annotations
 
@@ -19,17 +19,11 @@ _log = logging.getLogger("asr_distill")
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """Training behind ``iteration``: mixtures, transition probabilities, and transition ids of all utterances in a row.
-
-    Utterance ``keys[n]`` has the transition ids up to ``ends[n]``.
-    """
+    """Training behind ``iteration``: its mixtures, arrays of the trainer's own, and what each iteration measured."""
 
     iteration: int
     gmm: DiagGmm
-    log_probabilities: np.ndarray
-    keys: tuple[str, ...]
-    transitions: np.ndarray
-    ends: np.ndarray
+    arrays: Mapping[str, np.ndarray]
     history: list[dict[str, Any]]
 
 
@@ -39,25 +33,12 @@ class Checkpoint:
     def __init__(self, path: Path, identity: str) -> None:
         self.path, self.identity = path, identity
 
-    def save(
-        self,
-        iteration: int,
-        gmm: DiagGmm,
-        log_probabilities: np.ndarray,
-        alignment: Mapping[str, np.ndarray],
-        history: list[dict[str, Any]],
-    ) -> None:
-        """Replaces the file."""
+    def save(self, state: TrainingState) -> None:
+        """Replaces the file. The trainer's arrays need other names than the mixtures'."""
         from safetensors.numpy import save_file
 
-        values = [np.asarray(path, dtype=np.int32) for path in alignment.values()]
-        arrays = {
-            **gmm.arrays(),
-            "log_probabilities": log_probabilities,
-            "transitions": np.concatenate(values or [np.zeros(0, dtype=np.int32)]),
-            "ends": np.cumsum([len(value) for value in values], dtype=np.int64),
-        }
-        facts = {"identity": self.identity, "iteration": iteration, "keys": list(alignment), "history": history}
+        arrays = {**state.arrays, **state.gmm.arrays()}
+        facts = {"identity": self.identity, "iteration": state.iteration, "history": state.history}
         with atomic_path(self.path) as temporary:
             save_file(
                 {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, {"state": json.dumps(facts)}
@@ -72,22 +53,17 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="numpy") as file:
                 facts = json.loads((file.metadata() or {})["state"])
+                if facts["identity"] != self.identity:
+                    _log.warning("%s is of other input or settings; training starts again", self.path)
+                    return None
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            gmm = DiagGmm(*(arrays.pop(name) for name in ("weights", "means", "variances", "offsets")))
+            state = TrainingState(facts["iteration"], gmm, arrays, facts["history"])
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             _log.warning("%s is broken (%s); training starts again", self.path, error)
             return None
-        if facts["identity"] != self.identity:
-            _log.warning("%s is of other cuts, features or settings; training starts again", self.path)
-            return None
-        return TrainingState(
-            facts["iteration"],
-            DiagGmm(*(arrays[name] for name in ("weights", "means", "variances", "offsets"))),
-            arrays["log_probabilities"],
-            tuple(facts["keys"]),
-            arrays["transitions"],
-            arrays["ends"],
-            facts["history"],
-        )
+        _log.info("training continues behind iteration %d, from %s", state.iteration, self.path)
+        return state
 
     def remove(self) -> None:
         """Training is complete."""

@@ -6,8 +6,7 @@ transition probabilities are kaldi-hmm-gmm's; the statistics are matrix products
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
-from asr_distill.alignment.checkpoint import Checkpoint
+from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
 from asr_distill.alignment.forced import AlignmentReport, judge_failures
 from asr_distill.alignment.gmm_model import GmmModel
@@ -26,7 +25,6 @@ from asr_distill.base import hash_of_object, to_mapping, track, write_json
 from asr_distill.lang.directory import Lang
 from asr_distill.senones import FrameAlignment, SenoneInventory, default_topology, monophone_tree, write_alignments
 
-_log = logging.getLogger("asr_distill")
 FIRST_MIN_OCCUPANCY = 3.0
 DEFAULT_REALIGN = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38)
 
@@ -92,10 +90,7 @@ def train_monophone(
     reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
     data = read_training_data(cuts, Cepstra(config.cepstra), reader, inventory)
     judge_failures(data.failures, len(data.keys) + len(data.failures), max_failed_share)
-    # The features count by their sum: enough to notice that they were computed anew in another way.
-    identity = hash_of_object(
-        [to_mapping(config), lang.hash, inventory.hash, data.keys, data.offsets.tolist(), float(data.features.sum())]
-    )
+    identity = hash_of_object(["monophone", to_mapping(config), lang.hash, inventory.hash, data.hash])
     trainer = _Trainer(config, lang, inventory, data, Checkpoint(out / "training.safetensors", identity))
     trainer.run()
     model = GmmModel(inventory, trainer.gmm, config.cepstra, trainer.hmm.log_probabilities)
@@ -149,10 +144,9 @@ class _Trainer:
             self.gmm = self._flat_start()
         else:
             self.done, self.history = restored.iteration, restored.history
-            self.hmm = KaldiHmm(inventory, restored.log_probabilities)
+            self.hmm = KaldiHmm(inventory, restored.arrays["log_probabilities"])
             self.gmm = restored.gmm
-            self.alignment = dict(zip(restored.keys, np.split(restored.transitions, restored.ends[:-1]), strict=True))
-            _log.info("monophone training continues behind iteration %d", self.done)
+            self.alignment = _unpacked(restored.arrays, data.keys)
         compiler = self.hmm.compiler(lang.lexicon_fst_path, lang.disambig_ids)
         reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
         self.graphs = {key: compiler.compile_graph_from_text(reader.units(data.transcripts[key])[0]) for key in data.keys}
@@ -196,7 +190,8 @@ class _Trainer:
                     "log_likelihood_per_frame": statistics.log_likelihood / max(statistics.num_frames, 1),
                 }
             )
-            self.checkpoint.save(iteration, self.gmm, self.hmm.log_probabilities, self.alignment, self.history)
+            arrays = {"log_probabilities": self.hmm.log_probabilities, **_packed(self.alignment, self.data.keys)}
+            self.checkpoint.save(TrainingState(iteration, self.gmm, arrays, self.history))
 
     def align(self, beam: float) -> tuple[dict[str, np.ndarray], int]:
         """Transition ids by utterance, and how many needed the retry beam."""
@@ -216,3 +211,18 @@ class _Trainer:
             lattice.word_spans(lattice.find_path(phones.tolist()), silence),
             float(scores[np.arange(len(path)), self.hmm.senone[path]].sum(dtype=np.float64)),
         )
+
+
+def _packed(alignment: Mapping[str, np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """Transition ids of all utterances in a row; the n-th is utterance ``keys[utterances[n]]``, up to ``ends[n]``."""
+    index = {key: i for i, key in enumerate(keys)}
+    return {
+        "utterances": np.array([index[key] for key in alignment], dtype=np.int64),
+        "transitions": np.concatenate([np.zeros(0, dtype=np.int32), *alignment.values()]).astype(np.int32),
+        "ends": np.cumsum([len(path) for path in alignment.values()], dtype=np.int64),
+    }
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    paths = np.split(arrays["transitions"], arrays["ends"])[:-1]
+    return {keys[utterance]: path for utterance, path in zip(arrays["utterances"], paths, strict=True)}

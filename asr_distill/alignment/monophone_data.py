@@ -1,9 +1,10 @@
-"""What monophone training reads: cepstra of all utterances in one array, lattices, and the equal split it starts from."""
+"""What the training of a GMM reads: cepstra of all utterances in one array, lattices, and the equal split of a flat start."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from asr_distill.alignment.cepstra import Cepstra, transcript_of
 from asr_distill.alignment.phone_lattice import PhoneLattice, TranscriptReader, UnknownWords
 from asr_distill.alignment.state_graph import StateGraphBuilder
-from asr_distill.base import UserError, track
+from asr_distill.base import UserError, hash_of_array, hash_of_object, track
 from asr_distill.senones import SenoneInventory
 
 
@@ -33,6 +34,12 @@ class TrainingData:
     transcripts: Mapping[str, tuple[str, ...]]
     lattices: Mapping[str, PhoneLattice]
     failures: Mapping[str, str]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over ids, transcripts and features of the usable utterances: what training may learn from."""
+        utterances = [[key, self.transcripts[key]] for key in self.keys]
+        return hash_of_object([utterances, self.offsets.tolist(), hash_of_array(self.features)])
 
     def by_key(self) -> dict[str, np.ndarray]:
         """``(T, D)`` views by cut id."""

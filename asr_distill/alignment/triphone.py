@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
+from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
 from asr_distill.alignment.forced import AlignmentReport, ForcedAligner
 from asr_distill.alignment.gmm_model import GmmModel
 from asr_distill.alignment.monophone_data import read_training_data
 from asr_distill.alignment.phone_lattice import TranscriptReader
-from asr_distill.base import UserError, to_mapping, track, write_json
+from asr_distill.base import UserError, hash_of_array, hash_of_object, to_mapping, track, write_json
 from asr_distill.lang.directory import Lang
 from asr_distill.senones import FrameAlignment, SenoneInventory, write_alignments
 
@@ -55,7 +56,8 @@ def train_triphone(
     split: str = "train",
     max_failed_share: float = 0.05,
 ) -> AlignmentReport:
-    """Trains on ``alignments`` (of the same phones as ``inventory``) and realigns.
+    """Trains on ``alignments`` (of the same phones as ``inventory``) and realigns; continues where an interrupted run with the
+    same input stopped.
 
     Writes the model (gmm.safetensors, senones.json, gmm.json), alignments_SPLIT.jsonl.gz, failures.json and triphone.json to
     ``out``. Raises `UserError` where no cut has an alignment of its length, or more than ``max_failed_share`` fail in the end.
@@ -71,28 +73,27 @@ def train_triphone(
         found = f"{wrong[0]!r} has {len(features[wrong[0]])} frames, its alignment {len(labels[wrong[0]])}" if wrong else "none"
         raise UserError(f"the alignments are not of these cuts ({found}); align these features first")
     senones = data.frame_senones(labels)
-    gmm = _single_gaussians(data.features, senones, inventory.num_senones)
-    last_growth = max(1, config.iterations * 3 // 4)
-    step = (config.total_gaussians - inventory.num_senones) / last_growth
-    history: list[dict[str, Any]] = []
+    identity = hash_of_object(["triphone", to_mapping(config), lang.hash, inventory.hash, data.hash, hash_of_array(senones)])
+    checkpoint = Checkpoint(out / "training.safetensors", identity)
+    state = checkpoint.load()
+    if state is None:
+        state = TrainingState(0, _single_gaussians(data.features, senones, inventory.num_senones), {"senones": senones}, [])
 
-    def realigned() -> AlignmentReport:
+    def realigned(gmm: DiagGmm) -> AlignmentReport:
         scores = ((key, gmm.log_likelihoods(features[key])) for key in data.keys)
         return aligner.align(data.transcripts, scores, total=len(data.keys))
 
-    for iteration in track(range(1, config.iterations + 1), "triphone training", config.iterations, "iterations"):
+    todo = range(state.iteration + 1, config.iterations + 1)
+    for iteration in track(todo, "triphone training", len(todo), "iterations"):
+        senones = state.arrays["senones"]
         if iteration in config.realign:
-            aligned = realigned().alignments
+            aligned = realigned(state.gmm).alignments
             senones = data.frame_senones({key: inventory.label(alignment) for key, alignment in aligned.items()})
-        statistics = accumulate(gmm, data.features, senones)
-        gmm = estimate(gmm, statistics)
-        target = inventory.num_senones + round(step * min(iteration, last_growth))
-        targets = split_targets(np.bincount(senones[senones >= 0], minlength=inventory.num_senones), target, power=config.power)
-        if iteration < config.iterations:  # what was split last must still be estimated
-            gmm = mix_up(gmm, targets, np.random.default_rng([config.seed, iteration]))
-        likelihood = statistics.log_likelihood / max(statistics.num_frames, 1)
-        history.append({"iteration": iteration, "gaussians": gmm.num_gaussians, "log_likelihood_per_frame": likelihood})
-    report = realigned()
+        gmm, measured = _estimated(state.gmm, data.features, senones, config, iteration)
+        state = TrainingState(iteration, gmm, {"senones": senones}, [*state.history, measured])
+        checkpoint.save(state)
+    gmm, history = state.gmm, state.history
+    report = realigned(gmm)
     report.failures.update(data.failures)
     report.judge(max_failed_share)
     GmmModel(inventory, gmm, config.cepstra).save(out)
@@ -110,6 +111,7 @@ def train_triphone(
         "history": history,
     }
     write_json(out / "triphone.json", facts)
+    checkpoint.remove()
     return report
 
 
@@ -117,3 +119,20 @@ def _single_gaussians(features: np.ndarray, senones: np.ndarray, num_senones: in
     frames = features.astype(np.float64)
     flat = DiagGmm.flat(frames.mean(0), frames.var(0), num_senones)
     return estimate(flat, accumulate(flat, features, senones), min_occupancy=2.0)
+
+
+def _estimated(
+    gmm: DiagGmm, features: np.ndarray, senones: np.ndarray, config: TriphoneConfig, iteration: int
+) -> tuple[DiagGmm, dict[str, Any]]:
+    """One iteration: the mixtures estimated, split if another iteration follows, and what was measured on the way."""
+    statistics = accumulate(gmm, features, senones)
+    counts = np.bincount(senones[senones >= 0], minlength=gmm.num_senones)
+    gmm = estimate(gmm, statistics)
+    if iteration < config.iterations:  # what was split last must still be estimated
+        last_growth = max(1, config.iterations * 3 // 4)
+        step = (config.total_gaussians - gmm.num_senones) / last_growth
+        target = gmm.num_senones + round(step * min(iteration, last_growth))
+        targets = split_targets(counts, target, power=config.power)
+        gmm = mix_up(gmm, targets, np.random.default_rng([config.seed, iteration]))
+    likelihood = statistics.log_likelihood / max(statistics.num_frames, 1)
+    return gmm, {"iteration": iteration, "gaussians": gmm.num_gaussians, "log_likelihood_per_frame": likelihood}

@@ -15,7 +15,7 @@ from asr_distill.base.files import (
     write_jsonl,
     write_text,
 )
-from asr_distill.base.hashing import hash_of_file, hash_of_object
+from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
 from asr_distill.base.lock import only_process
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import track
@@ -27,6 +27,7 @@ __all__ = [
     "end_with_parent",
     "environment_of_child",
     "from_mapping",
+    "hash_of_array",
     "hash_of_file",
     "hash_of_object",
     "load_config",
