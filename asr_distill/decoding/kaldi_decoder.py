@@ -16,8 +16,8 @@ from asr_distill.graph import Graph
 class KaldiDecoder:
     """Searches with kaldi-decoder's FasterDecoder; with ``nbest`` above 1 with its LatticeSimpleDecoder.
 
-    ``beam`` and ``max_active`` prune during the search. The lattice decoder knows no ``max_active`` and keeps paths within
-    ``lattice_beam`` of the best.
+    ``beam`` and ``max_active`` prune during the search. The lattice decoder, the only one in that package, knows no
+    ``max_active``, so that ``options`` has none either; it keeps paths within ``lattice_beam`` of the best.
     """
 
     def __init__(
@@ -25,12 +25,9 @@ class KaldiDecoder:
     ) -> None:
         check_options(beam=beam, lattice_beam=lattice_beam, max_active=max_active, nbest=nbest)
         self.graph, self.beam, self.max_active, self.lattice_beam, self.nbest = graph, beam, max_active, lattice_beam, nbest
-        self.options: dict[str, float | int] = {
-            "beam": beam,
-            "lattice_beam": lattice_beam,
-            "max_active": max_active,
-            "nbest": nbest,
-        }
+        self.options: dict[str, float | int] = {"beam": beam, "lattice_beam": lattice_beam, "nbest": nbest}
+        if nbest == 1:
+            self.options["max_active"] = max_active
         _ = graph.fst  # now, so that the first utterance is not charged for it
 
     def decode(self, log_likelihoods: torch.Tensor, lengths: torch.Tensor) -> list[DecodeResult]:

@@ -79,6 +79,7 @@ def test_decode_directory(world, capsys) -> None:
     assert summary["seed"] == 3
     assert summary["not_final"] == len([row for row in rows if not row["reached_final"]])
     assert printed["error_rate"] == summary["error_rate"]
+    assert "max_active" not in summary  # kaldi's search for n best has no such bound
     words = [word for row in rows for word in row["hypothesis"].split()]
     assert [line.split()[4] for line in (out / "hyp.ctm").read_text().splitlines()] == words
     for row, best in zip(rows, read_jsonl(out / "nbest.jsonl"), strict=True):
@@ -97,6 +98,7 @@ def test_scales_are_chosen_on_one_set_and_used_on_another(world) -> None:
     assert read_json(dev / "decode.json")["acoustic_scale"] == tuned["acoustic_scale"]
     assert main([*command, "--scales-from", str(dev / "tuned.json"), "--output", str(test)]) == 0
     found = read_json(test / "decode.json")
+    assert found["max_active"] == 7000
     assert (found["graph"], found["acoustic_scale"]) == (tuned["graph"], tuned["acoustic_scale"])
     assert found["error_rate"] == tuned["error_rate"]
 
@@ -118,6 +120,15 @@ def test_mistakes_are_explained_and_nothing_is_written(world, capsys, options, m
     assert main([*command, *(option.format(folder) for option in options), "--output", str(folder / "out")]) == 1
     assert message in capsys.readouterr().err
     assert not (folder / "out").exists()
+
+
+def test_help_says_which_search_has_no_bound_of_states(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # in narrow ones options are broken at their hyphens
+    with pytest.raises(SystemExit):
+        main(["decode", "--help"])
+    text = capsys.readouterr().out
+    assert "without effect where kaldi searches for --nbest above 1" in text
+    assert "its lattices know no --max-active" in text
 
 
 def test_a_cut_that_comes_twice_is_refused(world, capsys) -> None:

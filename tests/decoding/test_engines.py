@@ -69,6 +69,29 @@ def test_nbest_are_the_best_different_word_sequences(name, seed, reference, tmp_
         assert len({hypothesis.words for hypothesis in result.nbest}) == len(found)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_both_searches_of_kaldi_find_the_same_best_path(seed, reference, tmp_path) -> None:
+    case = reference.write_case(reference.random_fst(seed), tmp_path / "graph")
+    scores, lengths = batch(seed, [5, 12, 1, 7])
+    single, lattice = (engine("kaldi", case.graph, nbest=nbest).decode(scores, lengths) for nbest in (1, 4))
+    assert any(result.reached_final for result in single)
+    for one, other in zip(single, lattice, strict=True):
+        assert (one.words, one.reached_final) == (other.words, other.reached_final)
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+        assert one.senones.tolist() == other.senones.tolist()
+
+
+def test_no_bound_is_recorded_that_the_search_does_not_keep(reference, tmp_path) -> None:
+    import kaldi_decoder
+
+    graph = reference.write_case(reference.random_fst(0), tmp_path / "graph").graph
+    assert KaldiDecoder(graph, max_active=500).options["max_active"] == 500
+    assert KaldiDecoder(graph, max_active=500, nbest=2).options == {"beam": 16.0, "lattice_beam": 8.0, "nbest": 2}
+    # Should a version of the library get such a bound, this fails, and it is time to use it.
+    assert not hasattr(kaldi_decoder.LatticeSimpleDecoderConfig(), "max_active")
+    assert not hasattr(kaldi_decoder, "LatticeFasterDecoder")
+
+
 def test_order_of_the_batch_does_not_matter(name, reference, tmp_path) -> None:
     case = reference.write_case(reference.random_fst(3), tmp_path / "graph")
     scores, lengths = batch(3, [3, 8, 0, 5])

@@ -40,8 +40,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--beam", type=float, help="search beam (default: k2 20, kaldi 16)")
     add("--lattice-beam", type=float, default=8.0, help="lattice beam (default: %(default)s)")
-    add("--max-active", type=int, help="states per frame (default: k2 10000, kaldi 7000)")
-    add("--nbest", type=int, default=1, metavar="N", help="also write the N best word sequences")
+    add(
+        "--max-active",
+        type=int,
+        help="states per frame (default: k2 10000, kaldi 7000); without effect where kaldi searches for --nbest above 1",
+    )
+    add(
+        "--nbest",
+        type=int,
+        default=1,
+        metavar="N",
+        help="also write the N best word sequences; kaldi then keeps to the beams alone, for its lattices know no --max-active",
+    )
     add("--lang", type=Path, metavar="DIR", help="lang directory: word times in hyp.ctm by forced alignment of the hypothesis")
     add(
         "--alignments",
