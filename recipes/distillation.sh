@@ -5,9 +5,11 @@ ensemble_seeds() { seq 0 $((ensemble_size - 1)) | tr '\n' ' '; }
 # Several networks: one thread each, as many at a time as there are threads. One network: all threads.
 jobs_for() { case "$1" in *[-,]*) echo "--jobs $threads --threads 1" ;; *) echo "--threads $threads" ;; esac; }
 
+training_frames() { echo "${transfer_frames:-$exp/senones/frames/train}"; }
+
 train_seeds() {  # train_seeds CONFIG SYSTEM SEEDS [OPTIONS]: hard labels
   # shellcheck disable=SC2046
-  distill train --config "$1" --train "$exp/senones/frames/train" --dev "$exp/senones/frames/dev" \
+  distill train --config "$1" --train "$(training_frames)" --dev "$exp/senones/frames/dev" \
     --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" --output "$exp/models/$2" --seeds "$3" \
     $(jobs_for "$3") "${@:4}"
 }
@@ -19,13 +21,14 @@ distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's sto
   jobs=$(jobs_for "$2")
   [ "$1" != sweep ] || jobs="--jobs $threads --threads 1"
   # shellcheck disable=SC2086  # the options are words
-  distill distill --config "$student_config" $student_options --train "$exp/senones/frames/train" \
+  distill distill --config "$student_config" $student_options --train "$(training_frames)" \
     --dev "$exp/senones/frames/dev" --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" \
     "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" $jobs "${@:3}"
 }
 
-point() {  # the temperature and hard weight that students take
-  if [ "$sweep" = yes ]; then echo "--point $exp/models/sweep/sweep.json"
+point() {  # point [OPTIONS]: the temperature and hard weight that students take, unless there are OPTIONS that say it
+  if [ -n "${1:-}" ]; then echo "$1"
+  elif [ "$sweep" = yes ]; then echo "--point $exp/models/sweep/sweep.json"
   else echo "--temperature $temperature --hard-weight $hard_weight"; fi
 }
 
@@ -41,7 +44,7 @@ soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_mode]
   local mode=$target_mode
   [ $# = 2 ] || mode=${*:3}
   # shellcheck disable=SC2086
-  distill soft-targets --teacher "$exp/models/$1" --frames "$exp/senones/frames/train" --output "$exp/targets/$2" $mode $target_options
+  distill soft-targets --teacher "$exp/models/$1" --frames "$(training_frames)" --output "$exp/targets/$2" $mode $target_options
 }
 
 # measure_seeds SYSTEM "SEEDS" [TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The first seed
@@ -143,14 +146,31 @@ warm_students() {
   # shellcheck disable=SC2034  # for distil_seeds
   local student_options="$student_options $warm_options" start=(--initial-model "$exp/models/baseline/seed{seed}")
   # shellcheck disable=SC2046
-  distil_seeds warm "$student_seeds" $(warm_point) "${start[@]}"
+  distil_seeds warm "$student_seeds" $(point "$warm_targets") "${start[@]}"
   # shellcheck disable=SC2086
   train_seeds "$student_config" warm_control "$student_seeds" $student_options "${start[@]}"
   measure_seeds warm "$(seq_of "$student_seeds")"
   measure_seeds warm_control "$(seq_of "$student_seeds")"
 }
 
-warm_point() { if [ -n "$warm_targets" ]; then echo "$warm_targets"; else point; fi; }
+# The same students and controls on copies of the training utterances at more speeds than the members have seen: the ensemble is
+# asked about frames that it has not been fitted to.
+transfer_students() {
+  local transfer_frames=$exp/transfer/frames/train cuts=$exp/fbank_transfer/cuts_train.jsonl.gz
+  local alignments=$exp/transfer/alignments_train.jsonl.gz labels=$exp/transfer/labels/cuts_train.jsonl.gz
+  distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_transfer" --speed-perturb "$transfer_speeds" \
+    --config "$feature_config" --jobs "$threads"
+  distill align forced --cuts "$cuts" --lang "$exp/lang" --scores-from "$exp/models/first/seed0" --output "$alignments"
+  distill tree label --inventory "$exp/senones/senones.json" --alignments "$alignments" --cuts "$cuts" --output "$labels"
+  distill frames --cuts "$labels" --normalisation "$normalisation" --senones "$exp/senones/senones.json" --output "$transfer_frames"
+  soft_targets ensemble/seed0 transfer
+  # shellcheck disable=SC2046
+  distil_seeds transfer "$student_seeds" $(point "$transfer_targets") --soft-targets "$exp/targets/transfer"
+  # shellcheck disable=SC2086
+  train_seeds "$student_config" transfer_control "$student_seeds" $student_options
+  measure_seeds transfer "$(seq_of "$student_seeds")"
+  measure_seeds transfer_control "$(seq_of "$student_seeds")"
+}
 
 train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, soft targets without
   local pair share name
@@ -226,7 +246,7 @@ train_ablations() {
 hard_ablation() { train_seeds "$student_config" "ab_$1_hard" 0 $student_options --set "$2"; }
 
 # What each mode of the store costs: divergence from dense, and the same three students from each mode, all with the options of
-# the ablations.
+# the ablations. topk_44 has as many bytes as topk, more of them for the tail, which holds most of the mass at high temperatures.
 compare_stores() {
   # shellcheck disable=SC2034  # for distil_seeds and measure_seeds
   local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
@@ -236,14 +256,15 @@ compare_stores() {
   [ "$sweep" = no ] ||
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
   soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 topk_44 --mode topk --top-k 6 --tail-rank 44 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
   # shellcheck disable=SC2046
   distil_seeds dense 0-2 $(point)
   # shellcheck disable=SC2046
-  for mode in topk topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
+  for mode in topk topk_44 topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
   measure_seeds dense "0 1 2"
-  for mode in topk topk_mean sampled; do measure_seeds "$mode" "0 1 2" dense; done
+  for mode in topk topk_44 topk_mean sampled; do measure_seeds "$mode" "0 1 2" dense; done
 }
 
 decode_ablations() {

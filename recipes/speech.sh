@@ -45,7 +45,7 @@ paper_accuracy_sets="train dev test"
 paper_options=""           # of `asr-distill train`, such as --set epochs=3
 train_options=""           # of `asr-distill train` for the baseline, such as --set epochs=3
 seeds=0
-# --- distillation (stages 16 to 28, and 30)
+# --- distillation (stages 16 to 29, and 31)
 distillation=no            # yes: an ensemble, its soft targets, students and their controls
 ensemble_size=10
 ensemble_sizes_wer=""      # such as "2 3 5": also search with the first so many networks; the reports have rows for 2 to 9
@@ -62,16 +62,18 @@ hard_weight=0.5
 sweep_temperatures=1,2,5,10
 sweep_hard_weights=0,0.5,1
 sweep_options=""           # such as --set epochs=1
+transfer_speeds=""         # also students and controls on copies at these speeds, such as 0.85,0.9,0.95,1.0,1.05,1.1,1.15
+transfer_targets=""        # such as --temperature 2 --hard-weight 0; the sweep's point otherwise
 warm=no                    # yes: also students and controls that start from the baseline of their seed
 warm_options=""            # such as --set epochs=6, over student_options
-warm_targets=""            # such as --temperature 2 --hard-weight 0; the sweep's point otherwise
+warm_targets=""            # the same for them
 small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:epochs; "" for none
 small_data_seeds=0
 ablations=no
 ablation_options=""        # such as --set epochs=4: a smaller budget for all of them, and for the student they are compared with
 sequence=no                # yes: fine-tune the first baseline and the first of each kind of student by lattice-free MMI
 sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=2500 --set keep=last"
-# --- specialists for senones (stage 29), from the first baseline
+# --- specialists for senones (stage 30), from the first baseline
 specialists=no             # yes: clusters of confusable senones, a specialist for each with hard and with soft targets
 specialist_config=recipes/conf/specialist.yaml
 specialist_options=""      # of `asr-distill specialists train`, such as --epoch-frames 20000 --set epochs=2
@@ -79,7 +81,7 @@ specialist_clusters=20
 specialist_size=30         # senones of each; clusters overlap
 cluster_options=""         # of `asr-distill specialists cluster`, such as --num-frames 200000
 combine_options=""         # of `asr-distill specialists combine`, such as --top-n 2
-# --- many networks of the paper's size (stage 30, of the distillation: students take the sweep's point)
+# --- many networks of the paper's size (stage 31, of the distillation: students take the sweep's point)
 large=no                   # yes: ensemble_size networks of 8x2560, their soft targets, students of that size
 large_options=""           # of `asr-distill train` and `distill`: members and students have the same
 large_student_seeds=0
@@ -346,18 +348,20 @@ if [ "$distillation" = yes ]; then
   run_stage 20 students "targets/" "models/distilled/, models/control/" train_students
   run_stage 21 decode-students "graph/, models/" "decode/, accuracy/" decode_students
   [ "$warm" = no ] || run_stage 22 warm-students "targets/, models/baseline/" "models/warm/, models/warm_control/, decode/" warm_students
+  [ -z "$transfer_speeds" ] || run_stage 23 transfer-students "models/ensemble/, fbank/" "transfer/, models/transfer/, models/transfer_control/" \
+    transfer_students
   if [ -n "$small_data" ]; then
-    run_stage 23 small-data "targets/" "models/hard_*, models/soft_*" train_small_data
-    run_stage 24 decode-small-data "graph/, models/" "decode/, accuracy/" decode_small_data
+    run_stage 24 small-data "targets/" "models/hard_*, models/soft_*" train_small_data
+    run_stage 25 decode-small-data "graph/, models/" "decode/, accuracy/" decode_small_data
   fi
   if [ "$ablations" = yes ]; then
-    run_stage 25 ablations "targets/" "models/ab_*" train_ablations
-    run_stage 26 decode-ablations "graph/, models/" "decode/, accuracy/" decode_ablations
-    run_stage 27 stores "models/ensemble/" "targets/, models/topk/, models/topk_mean/, models/sampled/" compare_stores
+    run_stage 26 ablations "targets/" "models/ab_*" train_ablations
+    run_stage 27 decode-ablations "graph/, models/" "decode/, accuracy/" decode_ablations
+    run_stage 28 stores "models/ensemble/" "targets/, models/topk/, models/topk_mean/, models/sampled/" compare_stores
   fi
 fi
-[ "$sequence" = no ] || run_stage 28 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence
-[ "$specialists" = no ] || run_stage 29 specialists "models/baseline/, senones/" "specialists/, models/specialists/" train_specialists
-[ "$distillation$large" != yesyes ] || run_stage 30 large "senones/, graph/" "models/large/, models/large_distilled/, decode/" large_networks
+[ "$sequence" = no ] || run_stage 29 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence
+[ "$specialists" = no ] || run_stage 30 specialists "models/baseline/, senones/" "specialists/, models/specialists/" train_specialists
+[ "$distillation$large" != yesyes ] || run_stage 31 large "senones/, graph/" "models/large/, models/large_distilled/, decode/" large_networks
 rm -f "$exp"/.stages/*-report  # always anew: another option may have added rows
-run_stage 31 report "decode/, models/" "results.json, RESULTS.md" report
+run_stage 32 report "decode/, models/" "results.json, RESULTS.md" report

@@ -90,16 +90,36 @@ def test_warm_students_and_their_controls_start_from_the_baseline_of_their_seed(
     assert option(trained(tmp_path, asked)["warm"], "--temperature") == ["7"]
 
 
+def test_students_on_more_speeds_and_their_controls_differ_in_their_targets_only(tmp_path: Path) -> None:
+    options = "transfer_speeds=0.9,1.0 student_options='--set epochs=12' student_seeds=0-1"
+    work = f"measure_seeds() {{ :; }}; {options}; transfer_students"
+    found = trained(tmp_path, work)
+    student, control = found["transfer"], found["transfer_control"]
+    assert (student[0], control[0], list(found)) == ("distill", "train", ["transfer", "transfer_control"])
+    for same in ("--set", "--config", "--train", "--dev", "--inventory", "--priors", "--seeds"):
+        assert option(student, same) == option(control, same) != []
+    asked = {words[0]: words for words in commands(tmp_path, work)}
+    assert option(asked["features"], "--speed-perturb") == ["0.9,1.0"]
+    frames, targets = asked["frames"], asked["soft-targets"]
+    assert option(frames, "--output") == option(targets, "--frames") == option(student, "--train")
+    assert option(targets, "--output") == option(student, "--soft-targets")
+    assert option(trained(tmp_path, f"{work}; train_seeds conf after 0")["after"], "--train") == [
+        f"{tmp_path}/senones/frames/train"
+    ]
+    asked_for = f"transfer_targets='--temperature 7 --hard-weight 0'; {work}"
+    assert option(trained(tmp_path, asked_for)["transfer"], "--temperature") == ["7"]
+
+
 def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: Path) -> None:
     options = "student_options='--set epochs=12' ablation_options='--set epochs=2'"
     found = trained(tmp_path, f"measure_seeds() {{ :; }}; {options}; compare_stores")
-    assert list(found) == ["dense", "topk", "topk_mean", "sampled"]
+    assert list(found) == ["dense", "topk", "topk_44", "topk_mean", "sampled"]
     for words in found.values():
         for same in ("--set", "--config", "--train", "--seeds", "--temperature", "--hard-weight"):
             assert option(words, same) == option(found["dense"], same) != []
     assert [Path(option(words, "--soft-targets")[0]).name for words in found.values()] == ["ensemble", *list(found)[1:]]
     asked = commands(tmp_path, f"measure_seeds() {{ :; }}; target_options='--autocast auto'; {options}; compare_stores")
-    assert [option(c, "--autocast") for c in asked if c[0] == "soft-targets" and "--mode" in c] == 3 * [["auto"]]
+    assert [option(c, "--autocast") for c in asked if c[0] == "soft-targets" and "--mode" in c] == 4 * [["auto"]]
 
 
 def test_logits_are_matched_where_the_store_holds_them(tmp_path: Path) -> None:
@@ -148,7 +168,8 @@ def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_p
     most = "ensemble_size=10 ensemble_sizes_wer='2 3 4 5 6 7 8 9' student_seeds=0-4 small_data='0.03:9 0.1:9 0.2:9 0.5:9'"
     settings = f"source recipes/{recipe}/conf/recipe.conf; sweep=no target_mode='--mode dense' {most}"
     work = (
-        "train_ensemble; decode_ensemble; train_students; decode_students; warm_students; train_small_data; decode_small_data"
+        "train_ensemble; decode_ensemble; train_students; decode_students; warm_students; transfer_students;"
+        " train_small_data; decode_small_data"
     )
     asked = commands(tmp_path, f"{settings}; {work}; large_networks; train_ablations; compare_stores; train_sequence")
     for output in [Path(option(words, "--output")[0]) for words in asked if words[0] in ("train", "distill")]:
