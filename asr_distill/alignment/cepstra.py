@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError
-from asr_distill.data.frame_writer import load_features
+from asr_distill.data.cut_features import load_features
 from asr_distill.senones import tree_features
 
 Statistics = tuple[np.ndarray, np.ndarray]

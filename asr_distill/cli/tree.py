@@ -210,7 +210,7 @@ def _load_cuts(path: Path) -> Any:
 def _tree_features(cuts: Iterator[Any], args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """``(cut id, (T, D))``: cepstra, normalised per speaker (per cut where it has none), with deltas."""
     from asr_distill.base import UserError, track
-    from asr_distill.data.frame_writer import load_features
+    from asr_distill.data.cut_features import load_features
     from asr_distill.senones.tree_features import add_deltas, cepstra, normalised_by_speaker
 
     if args.delta_order < 0:

@@ -6,8 +6,7 @@ frames of which any batch of 26-frame windows is gathered on the device. Open ``
 
 from asr_distill.data.checks import check_cuts, check_disjoint_speakers, load_cuts
 from asr_distill.data.frame_sampler import FrameSampler
-from asr_distill.data.frame_store import IGNORE_INDEX, FrameStore, StoredCut
-from asr_distill.data.frame_writer import write_frame_store
+from asr_distill.data.frame_store import IGNORE_INDEX, FrameStore, StoredCut, write_frame_store
 from asr_distill.data.window_gatherer import WindowGatherer
 
 __all__ = [

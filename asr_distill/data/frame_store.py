@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.format import read_magic
 
-from asr_distill.base import UserError, hash_of_file, hash_of_object, read_json, read_jsonl
-from asr_distill.features import Fbank40Config, Normalisation
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    hash_of_file,
+    hash_of_object,
+    read_json,
+    read_jsonl,
+    track,
+    write_json,
+    write_jsonl,
+)
+from asr_distill.data.cut_features import (
+    NO_LABEL,
+    check_features,
+    find_feature_config,
+    gather_normalisation,
+    load_features,
+    normalisation_speaker,
+    num_frames_of,
+    senone_labels,
+    speaker_of,
+)
+from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
+from asr_distill.features.audio import name_of
 
 KIND = "asr_distill frame store"
 SCHEMA = 1
-NO_LABEL = -1  # on disk; batches carry IGNORE_INDEX instead
 IGNORE_INDEX = -100  # what torch's cross entropy leaves out
 META = "meta.json"
 
@@ -55,8 +76,6 @@ class FrameStore:
     @staticmethod
     def create(path: str | Path, cuts: Any, normalisation: Any = "none", **options: Any) -> FrameStore:
         """Writes a store; see `asr_distill.data.write_frame_store` for the arguments."""
-        from asr_distill.data.frame_writer import write_frame_store
-
         return write_frame_store(path, cuts, normalisation, **options)
 
     @classmethod
@@ -178,3 +197,73 @@ class FrameStore:
         if array.shape != shape or array.dtype != np.dtype(dtype):
             raise UserError(f"{path} holds {array.dtype} {array.shape}, {META} says {dtype} {shape}; write the store again")
         return array
+
+
+def write_frame_store(
+    path: str | Path,
+    cuts: Iterable[Any],
+    normalisation: NormalisationKind | Normalisation = "none",
+    *,
+    feature_config: Fbank40Config | None = None,
+    senones_hash: str | None = None,
+    num_senones: int | None = None,
+    labels_field: str = "senones",
+    dtype: Literal["float32", "float16"] = "float32",
+) -> FrameStore:
+    """Writes the features, and the labels where there are any, of ``cuts`` as a frame store, and opens it.
+
+    cuts: with lhotse features, one speaker each where ``normalisation`` is per speaker, and optionally a temporal array
+      ``labels_field`` of senones (negative: none). Cuts without it are stored without labels.
+    normalisation: a kind, whose statistics are then gathered from these cuts, or statistics that exist already.
+    feature_config: by default what `fbank.json` beside the stored features says.
+    senones_hash: the hash of the inventory that the labels belong to, for labels without one cannot be trusted later.
+    num_senones: the inventory's size; larger labels are refused.
+    Raises `UserError` naming the cut whose features are missing, not finite, or differ in length from its labels.
+    """
+    cuts = list(cuts)
+    if not cuts:
+        raise UserError("there are no cuts to store; run the stage that writes them again")
+    config = feature_config or find_feature_config(cuts)
+    check_features(cuts, config)
+    chosen = gather_normalisation(cuts, normalisation) if isinstance(normalisation, str) else normalisation
+    with atomic_directory(path) as folder:
+        offsets = np.concatenate([[0], np.cumsum([num_frames_of(cut) for cut in cuts])]).astype(np.int64)
+        num_frames, dim = int(offsets[-1]), config.num_mel_bins
+        features = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=dtype, shape=(num_frames, dim))
+        labels = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=(num_frames,))
+        for index, cut in enumerate(track(cuts, f"frame store {path}", len(cuts), "cuts")):
+            start, end = offsets[index], offsets[index + 1]
+            normalised = chosen.apply(load_features(cut), normalisation_speaker(cut))
+            features[start:end] = normalised
+            if dtype == "float16" and not np.isfinite(features[start:end]).all():
+                raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
+            labels[start:end] = senone_labels(cut, labels_field, int(end - start), num_senones, senones_hash)
+        num_labelled = int((labels != NO_LABEL).sum())
+        if num_labelled and senones_hash is None:
+            raise UserError(
+                "the cuts have senone labels; name their inventory (senones_hash, or --senones on the command line)"
+            )
+        features.flush()
+        labels.flush()
+        del features, labels
+        np.save(folder / "offsets.npy", offsets)
+        write_jsonl(folder / "cuts.jsonl", ({"id": cut.id, "speaker": speaker_of(cut)} for cut in cuts))
+        chosen.save(folder)
+        meta = {
+            "kind": KIND,
+            "schema": SCHEMA,
+            "num_cuts": len(cuts),
+            "num_frames": num_frames,
+            "num_labelled": num_labelled,
+            "dim": dim,
+            "dtype": dtype,
+            "feature_config": config.to_dict(),
+            "normalisation": chosen.describe(),
+            "senones_hash": senones_hash if num_labelled else None,
+            "num_senones": num_senones if num_labelled else None,
+            "files": {
+                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)} for file in sorted(folder.iterdir())
+            },
+        }
+        write_json(folder / META, meta)
+    return FrameStore.open(path)

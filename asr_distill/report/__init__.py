@@ -5,7 +5,7 @@ beside a recipe go out. Open ``configuration.py`` first, then ``build.py``; ``te
 short, ``page.py`` says what is shown.
 """
 
-from asr_distill.report.build import Report, build_report
+from asr_distill.report.build import build_report
 from asr_distill.report.configuration import ReportConfig, SystemConfig
 from asr_distill.report.html import html_page
 from asr_distill.report.markdown import markdown_page, results_markdown
@@ -14,7 +14,7 @@ from asr_distill.report.page import results_page, systems_table
 from asr_distill.report.per_utterance import read_per_utterance, write_per_utterance
 from asr_distill.report.publish import publish
 from asr_distill.report.recompute import WRONG_IMAGES_ONLY, recompute
-from asr_distill.report.results import HEADLINE_NAMES, check_results, empty_results, empty_system
+from asr_distill.report.results import HEADLINE_NAMES, Report, check_results, empty_results, empty_system
 from asr_distill.report.templates import load_report_config
 
 __all__ = [

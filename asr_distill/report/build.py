@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from asr_distill.report.configuration import ReportConfig
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.figures import rounded, system_figures
 from asr_distill.report.merge import merge_published
-from asr_distill.report.per_utterance import Systems
-from asr_distill.report.results import check_headline_names, check_results, empty_results, empty_system
+from asr_distill.report.results import Report, check_headline_names, check_results, empty_results, empty_system
 from asr_distill.report.tables import add_tables, check_senones, share_of_gain
 from asr_distill.report.values import follow, read_figure, read_lists
 from asr_distill.scoring import METRICS, metric_counts, paired_comparison, read_training_texts
@@ -23,14 +21,6 @@ from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by
 from asr_distill.scoring.transcripts import read_vocabulary
 
 _log = logging.getLogger("asr_distill")
-
-
-@dataclass
-class Report:
-    """results.json and the utterances that it can be recomputed from."""
-
-    results: dict[str, Any]
-    utterances: Systems
 
 
 def build_report(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr_distill.base import UserError, read_json
 from asr_distill.report.configuration import ReportConfig
 from asr_distill.report.figures import system_figures
 from asr_distill.report.per_utterance import read_per_utterance
-
-if TYPE_CHECKING:
-    from asr_distill.report.build import Report
+from asr_distill.report.results import Report
 
 _SAME = ("source", "counts", "split", "test_references_sha256")
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from asr_distill.base import atomic_path
-from asr_distill.report.build import Report
 from asr_distill.report.markdown import results_markdown
 from asr_distill.report.per_utterance import rows
-from asr_distill.report.results import check_results
+from asr_distill.report.results import Report, check_results
 
 
 def without_paths(value: Any, run: Path, recipe: str) -> Any:

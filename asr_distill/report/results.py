@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from asr_distill.base import UserError
+from asr_distill.report.per_utterance import Systems
 
 _SPEECH = (
     "baseline_wer ensemble_wer distilled_wer best_wer baseline_frame_accuracy ensemble_frame_accuracy distilled_frame_accuracy"
@@ -41,6 +43,14 @@ HEADLINE_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 SOURCES = ("real", "synthesised", "rendered")
+
+
+@dataclass
+class Report:
+    """results.json and the utterances that it can be recomputed from."""
+
+    results: dict[str, Any]
+    utterances: Systems
 
 
 def empty_results(recipe: str) -> dict[str, Any]:

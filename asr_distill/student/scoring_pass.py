@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from asr_distill.base import UserError
-from asr_distill.data.frame_writer import feature_config_file, load_features, normalisation_speaker
-from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, config_difference
+from asr_distill.data.cut_features import feature_config_file, load_features, normalisation_speaker
+from asr_distill.features import (
+    ContextWindow,
+    Fbank40,
+    Fbank40Config,
+    Normalisation,
+    NormalisationAccumulator,
+    config_difference,
+)
 from asr_distill.features.audio import name_of, pick_channel, read_samples
-
-if TYPE_CHECKING:
-    from asr_distill.student.student import Student
 
 
 @dataclass(frozen=True)
@@ -28,26 +32,73 @@ class Timings:
     duration: float
 
 
-def cut_features(student: Student, cut: Any) -> np.ndarray:
-    """Filterbank features ``(T, 40)`` float32 of a cut, not normalised: those stored with it, else from its audio."""
-    stored, config = getattr(cut, "features", None), student.config.features
-    if stored is None:
-        samples = read_samples(pick_channel(cut, None), config.sampling_rate)
-        try:
-            return student.fbank.extract(samples, config.sampling_rate)
-        except UserError as error:
-            raise UserError(f"{name_of(cut)}: {error}") from None
-    found = (stored.type, stored.num_features, round(stored.frame_shift, 6), stored.sampling_rate)
-    expected = (Fbank40.name, config.num_mel_bins, round(config.frame_shift, 6), config.sampling_rate)
-    if found != expected:
-        raise UserError(
-            f"{name_of(cut)}: stored features {found} (kind, bins, frame shift, rate), the model takes {expected};"
-            " compute them with the model's configuration, or give cuts without features"
-        )
-    if stored.storage_path not in student.checked_storages:
-        _check_configuration(cut, config)
-        student.checked_storages.add(stored.storage_path)
-    return load_features(cut)
+class CutFeatures:
+    """Features of lhotse cuts as a network takes them: of its filterbank, normalised as in its training."""
+
+    def __init__(self, fbank: Fbank40, normalisation: Normalisation) -> None:
+        self.fbank, self.normalisation = fbank, normalisation
+        self._checked: set[str] = set()  # storages whose configuration is the filterbank's
+
+    def read(self, cut: Any) -> np.ndarray:
+        """``(T, 40)`` float32 of a cut, not normalised: what is stored with it, else from its audio.
+
+        Raises `UserError` naming a cut whose stored features are of another kind, or whose audio cannot be read.
+        """
+        stored, config = getattr(cut, "features", None), self.fbank.config
+        if stored is None:
+            samples = read_samples(pick_channel(cut, None), config.sampling_rate)
+            try:
+                return self.fbank.extract(samples, config.sampling_rate)
+            except UserError as error:
+                raise UserError(f"{name_of(cut)}: {error}") from None
+        found = (stored.type, stored.num_features, round(stored.frame_shift, 6), stored.sampling_rate)
+        expected = (Fbank40.name, config.num_mel_bins, round(config.frame_shift, 6), config.sampling_rate)
+        if found != expected:
+            raise UserError(
+                f"{name_of(cut)}: stored features {found} (kind, bins, frame shift, rate), the model takes {expected};"
+                " compute them with the model's configuration, or give cuts without features"
+            )
+        if stored.storage_path not in self._checked:
+            _check_configuration(cut, config)
+            self._checked.add(stored.storage_path)
+        return load_features(cut)
+
+    def normalised(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
+        """Yields cut, normalised features ``(T, 40)`` and the seconds that they took; a speaker's cuts come together.
+
+        Raises `UserError` naming a cut without a speaker where the normalisation is per speaker.
+        """
+        if self.normalisation.kind != "speaker":
+            for cut in cuts:
+                start = time.perf_counter()
+                features = self.normalisation.apply(torch.from_numpy(self.read(cut)))
+                yield cut, features, time.perf_counter() - start
+            return
+        groups: dict[str, list[Any]] = {}
+        for cut in cuts:
+            speaker = normalisation_speaker(cut)
+            if not speaker:
+                raise UserError(
+                    f"{name_of(cut)} has no speaker, but the model normalises per speaker: name one in its supervision"
+                    " (a name of its own gives the utterance its own statistics)"
+                )
+            groups.setdefault(speaker, []).append(cut)
+        for speaker, members in groups.items():
+            yield from self._one_speaker(speaker, members)
+
+    def _one_speaker(self, speaker: str, cuts: list[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
+        gathered = NormalisationAccumulator("speaker", self.normalisation.variance)
+        features, seconds = [], []
+        for cut in cuts:
+            start = time.perf_counter()
+            features.append(self.read(cut))
+            gathered.update(features[-1], speaker)
+            seconds.append(time.perf_counter() - start)
+        normalisation: Normalisation = gathered.finish()
+        for cut, raw, spent in zip(cuts, features, seconds, strict=True):
+            start = time.perf_counter()
+            normalised = normalisation.apply(torch.from_numpy(raw), speaker)
+            yield cut, normalised, spent + time.perf_counter() - start
 
 
 def _check_configuration(cut: Any, config: Fbank40Config) -> None:
@@ -61,70 +112,41 @@ def _check_configuration(cut: Any, config: Fbank40Config) -> None:
         )
 
 
-def scored_cuts(student: Student, cuts: Iterable[Any], chunk_frames: int) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
-    """Yields each cut with its log-posteriors ``(T, C)`` on the student's device; see `Student.scores` for the order.
+def scored_cuts(
+    features: CutFeatures,
+    window: ContextWindow,
+    log_posteriors: Callable[[torch.Tensor], torch.Tensor],
+    cuts: Iterable[Any],
+    chunk_frames: int,
+) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+    """Yields each cut with its log-posteriors ``(T, C)``, in the order of `CutFeatures.normalised`.
 
-    Short cuts go through the network together, up to ``chunk_frames`` frames: in bf16 each call converts the weights.
+    log_posteriors: network inputs ``(N, D)`` on the CPU to ``(N, C)`` on the network's device. Short cuts go through it
+    together, up to ``chunk_frames`` frames: in bf16 each call converts the weights.
     """
     waiting: list[tuple[Any, torch.Tensor, float]] = []
     frames = 0
-    for cut, features, seconds in _normalised(student, cuts):
+    for cut, normalised, seconds in features.normalised(cuts):
         start = time.perf_counter()
-        inputs = student.window(features)
+        inputs = window(normalised)
         waiting.append((cut, inputs, seconds + time.perf_counter() - start))
         frames += len(inputs)
         if frames >= chunk_frames:
-            yield from _network_pass(student, waiting, chunk_frames)
+            yield from _network_pass(log_posteriors, waiting)
             waiting, frames = [], 0
-    yield from _network_pass(student, waiting, chunk_frames)
+    yield from _network_pass(log_posteriors, waiting)
 
 
 def _network_pass(
-    student: Student, waiting: list[tuple[Any, torch.Tensor, float]], chunk_frames: int
+    log_posteriors: Callable[[torch.Tensor], torch.Tensor], waiting: list[tuple[Any, torch.Tensor, float]]
 ) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
     if not waiting:
         return
     start = time.perf_counter()
     lengths = [len(inputs) for _, inputs, _ in waiting]
-    posteriors = student._log_posteriors(torch.cat([inputs for _, inputs, _ in waiting]), chunk_frames)
-    if student.device.type == "cuda":
-        torch.cuda.synchronize(student.device)
+    posteriors = log_posteriors(torch.cat([inputs for _, inputs, _ in waiting]))
+    if posteriors.device.type == "cuda":
+        torch.cuda.synchronize(posteriors.device)
     per_frame = (time.perf_counter() - start) / sum(lengths)
     for (cut, inputs, seconds), rows in zip(waiting, posteriors.split(lengths), strict=True):
         yield cut, rows, Timings(seconds, per_frame * len(inputs), cut.duration)
-
-
-def _normalised(student: Student, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
-    """Yields cut, normalised features ``(T, 40)`` and the seconds that they took."""
-    if student.normalisation.kind != "speaker":
-        for cut in cuts:
-            start = time.perf_counter()
-            features = student.normalisation.apply(torch.from_numpy(cut_features(student, cut)))
-            yield cut, features, time.perf_counter() - start
-        return
-    groups: dict[str, list[Any]] = {}
-    for cut in cuts:
-        speaker = normalisation_speaker(cut)
-        if not speaker:
-            raise UserError(
-                f"{name_of(cut)} has no speaker, but the model normalises per speaker: name one in its supervision"
-                " (a name of its own gives the utterance its own statistics)"
-            )
-        groups.setdefault(speaker, []).append(cut)
-    for speaker, members in groups.items():
-        yield from _one_speaker(student, speaker, members)
-
-
-def _one_speaker(student: Student, speaker: str, cuts: list[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
-    gathered = NormalisationAccumulator("speaker", student.normalisation.variance)
-    features, seconds = [], []
-    for cut in cuts:
-        start = time.perf_counter()
-        features.append(cut_features(student, cut))
-        gathered.update(features[-1], speaker)
-        seconds.append(time.perf_counter() - start)
-    normalisation: Normalisation = gathered.finish()
-    for cut, raw, spent in zip(cuts, features, seconds, strict=True):
-        start = time.perf_counter()
-        normalised = normalisation.apply(torch.from_numpy(raw), speaker)
-        yield cut, normalised, spent + time.perf_counter() - start

@@ -18,7 +18,7 @@ from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
 from asr_distill.student.identity import model_hash
-from asr_distill.student.scoring_pass import Timings, scored_cuts
+from asr_distill.student.scoring_pass import CutFeatures, Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
@@ -49,7 +49,7 @@ class Student:
         self.fbank = Fbank40(config.features)
         self.num_senones = inventory.num_senones
         self.acoustic_scale = config.acoustic_scale
-        self.checked_storages: set[str] = set()  # of stored features whose configuration is the bundle's
+        self._cut_features = CutFeatures(self.fbank, normalisation)
         self._bf16 = choose_bf16(autocast, self.device)
         self._log_priors = torch.from_numpy(priors.log_priors).to(self.device)
 
@@ -150,7 +150,11 @@ class Student:
         they first occur; otherwise the order is that of ``cuts``. Raises `UserError` naming a cut whose features are of
         another kind or whose audio cannot be read.
         """
-        for cut, posteriors, timings in scored_cuts(self, cuts, chunk_frames):
+
+        def log_posteriors(inputs: torch.Tensor) -> torch.Tensor:
+            return self._log_posteriors(inputs, chunk_frames)
+
+        for cut, posteriors, timings in scored_cuts(self._cut_features, self.window, log_posteriors, cuts, chunk_frames):
             yield cut, (posteriors - self._log_priors).cpu(), timings
 
     def dense_fsa_vec(

@@ -1,88 +1,19 @@
-"""Writes a frame store from a CutSet: normalises, checks every array, and leaves a whole store or none."""
+"""What a cut has for a network: stored features, the configuration they were made with, senone labels, its speaker."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, hash_of_file, track, write_json, write_jsonl
-from asr_distill.data.frame_store import KIND, META, NO_LABEL, SCHEMA, FrameStore
+from asr_distill.base import UserError, track
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
 from asr_distill.senones import check_same
 
-
-def write_frame_store(
-    path: str | Path,
-    cuts: Iterable[Any],
-    normalisation: NormalisationKind | Normalisation = "none",
-    *,
-    feature_config: Fbank40Config | None = None,
-    senones_hash: str | None = None,
-    num_senones: int | None = None,
-    labels_field: str = "senones",
-    dtype: Literal["float32", "float16"] = "float32",
-) -> FrameStore:
-    """Writes the features, and the labels where there are any, of ``cuts`` as a frame store, and opens it.
-
-    cuts: with lhotse features, one speaker each where ``normalisation`` is per speaker, and optionally a temporal array
-      ``labels_field`` of senones (negative: none). Cuts without it are stored without labels.
-    normalisation: a kind, whose statistics are then gathered from these cuts, or statistics that exist already.
-    feature_config: by default what `fbank.json` beside the stored features says.
-    senones_hash: the hash of the inventory that the labels belong to, for labels without one cannot be trusted later.
-    num_senones: the inventory's size; larger labels are refused.
-    Raises `UserError` naming the cut whose features are missing, not finite, or differ in length from its labels.
-    """
-    cuts = list(cuts)
-    if not cuts:
-        raise UserError("there are no cuts to store; run the stage that writes them again")
-    config = feature_config or find_feature_config(cuts)
-    _check_features(cuts, config)
-    chosen = _gathered(cuts, normalisation) if isinstance(normalisation, str) else normalisation
-    with atomic_directory(path) as folder:
-        offsets = np.concatenate([[0], np.cumsum([_num_frames(cut) for cut in cuts])]).astype(np.int64)
-        num_frames, dim = int(offsets[-1]), config.num_mel_bins
-        features = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=dtype, shape=(num_frames, dim))
-        labels = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=(num_frames,))
-        for index, cut in enumerate(track(cuts, f"frame store {path}", len(cuts), "cuts")):
-            start, end = offsets[index], offsets[index + 1]
-            normalised = chosen.apply(load_features(cut), normalisation_speaker(cut))
-            features[start:end] = normalised
-            if dtype == "float16" and not np.isfinite(features[start:end]).all():
-                raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
-            labels[start:end] = _labels(cut, labels_field, int(end - start), num_senones, senones_hash)
-        num_labelled = int((labels != NO_LABEL).sum())
-        if num_labelled and senones_hash is None:
-            raise UserError(
-                "the cuts have senone labels; name their inventory (senones_hash, or --senones on the command line)"
-            )
-        features.flush()
-        labels.flush()
-        del features, labels
-        np.save(folder / "offsets.npy", offsets)
-        write_jsonl(folder / "cuts.jsonl", ({"id": cut.id, "speaker": speaker_of(cut)} for cut in cuts))
-        chosen.save(folder)
-        meta = {
-            "kind": KIND,
-            "schema": SCHEMA,
-            "num_cuts": len(cuts),
-            "num_frames": num_frames,
-            "num_labelled": num_labelled,
-            "dim": dim,
-            "dtype": dtype,
-            "feature_config": config.to_dict(),
-            "normalisation": chosen.describe(),
-            "senones_hash": senones_hash if num_labelled else None,
-            "num_senones": num_senones if num_labelled else None,
-            "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)} for file in sorted(folder.iterdir())
-            },
-        }
-        write_json(folder / META, meta)
-    return FrameStore.open(path)
+NO_LABEL = -1  # in arrays of labels; batches carry `asr_distill.data.IGNORE_INDEX` instead
 
 
 def find_feature_config(cuts: Sequence[Any]) -> Fbank40Config:
@@ -131,9 +62,9 @@ def load_features(cut: Any) -> np.ndarray:
         features = stored.load() if whole else stored.load(start=cut.start, duration=cut.duration)
     except (OSError, ValueError) as error:
         raise UserError(f"{name_of(cut)}: its features cannot be read ({error}); run `asr-distill features` again") from None
-    if features.shape != (_num_frames(cut), stored.num_features):
+    if features.shape != (num_frames_of(cut), stored.num_features):
         raise UserError(
-            f"{name_of(cut)}: stored features {features.shape}, the manifest says {(_num_frames(cut), stored.num_features)};"
+            f"{name_of(cut)}: stored features {features.shape}, the manifest says {(num_frames_of(cut), stored.num_features)};"
             " run `asr-distill features` again"
         )
     if not np.isfinite(features).all():
@@ -143,13 +74,15 @@ def load_features(cut: Any) -> np.ndarray:
     return features
 
 
-def _num_frames(cut: Any) -> int:
+def num_frames_of(cut: Any) -> int:
+    """The frames of the cut's stored features, T of `load_features`."""
     stored = cut.features
     whole = abs(stored.start - cut.start) < 1e-3 and abs(stored.duration - cut.duration) < 1e-3
     return int(stored.num_frames if whole else cut.num_frames)
 
 
-def _check_features(cuts: Sequence[Any], config: Fbank40Config) -> None:
+def check_features(cuts: Sequence[Any], config: Fbank40Config) -> None:
+    """Raises `UserError` naming a cut that comes twice, has no stored features, or has some that ``config`` does not give."""
     seen: set[str] = set()
     for cut in cuts:
         if cut.id in seen:
@@ -165,11 +98,12 @@ def _check_features(cuts: Sequence[Any], config: Fbank40Config) -> None:
                 f"{name_of(cut)}: features {stored.type!r} of {found} (bins, frame shift, rate), the configuration says"
                 f" {Fbank40.name!r} of {expected}; compute all features with one configuration"
             )
-        if _num_frames(cut) < 1:
+        if num_frames_of(cut) < 1:
             raise UserError(f"{name_of(cut)} has no frames; remove it")
 
 
-def _gathered(cuts: Sequence[Any], kind: NormalisationKind) -> Normalisation:
+def gather_normalisation(cuts: Sequence[Any], kind: NormalisationKind) -> Normalisation:
+    """The statistics of the cuts' stored features; none are gathered for the kinds that need none."""
     accumulator = NormalisationAccumulator(kind)
     for cut in _progress(cuts, kind):
         try:
@@ -186,7 +120,11 @@ def _progress(cuts: Sequence[Any], kind: str) -> Iterator[Any]:
     return track(cuts, f"normalisation statistics per {kind}", len(cuts), "cuts")
 
 
-def _labels(cut: Any, name: str, num_frames: int, num_senones: int | None, senones_hash: str | None) -> np.ndarray:
+def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None, senones_hash: str | None) -> np.ndarray:
+    """Labels ``(T,)`` int32 of a cut, its custom array ``name``; `NO_LABEL` where it has none.
+
+    Raises `UserError` naming the cut whose labels are of other senones, cannot be read, or are not one for each frame.
+    """
     custom = getattr(cut, "custom", None) or {}
     stored = custom.get(name)
     if stored is None:
