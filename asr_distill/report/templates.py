@@ -14,7 +14,16 @@ row with a template gives as its ``model``, else its name; ``{seed}`` is filled 
 a label, the number of its networks. A row's own keys win.
 
 ``base: FILE``, relative to the file that says it, is a report.yaml that this one stands on: its mappings are taken key by key,
-a system of a name that is there already adds its keys to that row, and other rows of lists come after those there.
+a system of a name that is there already adds its keys to that row, and other rows of lists come after those there, but for
+one that says ``before``: it comes directly before the system of that name, or the first row that has those keys.
+
+.. code-block:: yaml
+
+    base: ../../conf/speech.report.yaml
+    systems:
+      - {name: tri_uniform, template: gmm, model: tri, lm: uniform, before: tri}
+    comparisons:
+      - {a: tri, b: mono, metric: per, before: {a: paper, metric: wer}}
 """
 
 from __future__ import annotations
@@ -46,22 +55,39 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         return values
     if not isinstance(base, str) or (path.parent / base).resolve() in (path.resolve(), *above):
         raise UserError(f"{path}: base {base!r}: expected the path of another report.yaml that does not stand on this one")
-    return dict(_over(_read(path.parent / base, (path.resolve(), *above)), values))
+    return dict(_over(_read(path.parent / base, (path.resolve(), *above)), values, str(path)))
 
 
-def _over(below: Any, own: Any) -> Any:
+def _over(below: Any, own: Any, where: str) -> Any:
     if isinstance(below, Mapping) and isinstance(own, Mapping):
-        return {**below, **{key: _over(below[key], value) if key in below else value for key, value in own.items()}}
+        return {**below, **{key: _over(below[key], value, where) if key in below else value for key, value in own.items()}}
     if not (isinstance(below, list) and isinstance(own, list)):
         return own
-    rows, places = list(below), {row["name"]: i for i, row in enumerate(below) if isinstance(row, Mapping) and "name" in row}
+    rows, names = list(below), {row["name"] for row in below if isinstance(row, Mapping) and "name" in row}
     for row in own:
-        place = places.get(row.get("name")) if isinstance(row, Mapping) else None
-        if place is None:
-            rows.append(row)
+        there = isinstance(row, Mapping) and row.get("name") in names
+        if isinstance(row, Mapping) and "before" in row:
+            if there:
+                raise UserError(f"{where}: {row['name']!r} has `before`, which places a new row, but the base has that row")
+            placed = {key: value for key, value in row.items() if key != "before"}
+            rows.insert(_place(rows, row["before"], where), placed)
+        elif there:
+            place = _place(rows, row["name"], where)
+            rows[place] = _over(rows[place], row, where)
         else:
-            rows[place] = _over(rows[place], row)
+            rows.append(row)
     return rows
+
+
+def _place(rows: list[Any], wanted: Any, where: str) -> int:
+    """Where the row of this name, or the first that has these keys, is in ``rows``."""
+    keys = wanted if isinstance(wanted, Mapping) else {"name": wanted}
+    for place, row in enumerate(rows):
+        if isinstance(row, Mapping) and all(row.get(key) == value for key, value in keys.items()):
+            return place
+    raise UserError(
+        f"{where}: before {wanted!r}: expected the name of a row of the base, or keys that one has; none is like that"
+    )
 
 
 def expand_templates(values: Mapping[str, Any], where: str = "report.yaml") -> dict[str, Any]:

@@ -128,3 +128,41 @@ def test_a_report_stands_on_another(tmp_path: Path) -> None:
         UserError, match=r"base '.*report.yaml': expected the path of another report.yaml that does not stand on"
     ):
         load_report_config(own)
+
+
+def on_a_base(folder: Path, own: str) -> Path:
+    (folder / "common.yaml").write_text(
+        "recipe: common\nsystems: [{name: a, decode: d}, {name: b, decode: d}, {name: c, decode: d}]\n"
+        "comparisons: [{a: b, b: a, metric: wer}, {a: b, b: a, metric: per}, {a: c, b: a, metric: per}]\n"
+    )
+    (folder / "own.yaml").write_text(f"base: common.yaml\n{own}\n")
+    return folder / "own.yaml"
+
+
+def test_new_rows_stand_before_the_one_that_they_name(tmp_path: Path) -> None:
+    config = load_report_config(
+        on_a_base(
+            tmp_path,
+            "systems: [{name: x, decode: d, before: b}, {name: b, label: named}, {name: y, decode: d, before: b},"
+            " {name: z, decode: d}, {name: w, decode: d, before: {name: x}}]\n"
+            "comparisons: [{a: x, b: y, before: {a: b, metric: per}}, {a: y, b: x, before: {metric: per}},"
+            " {a: z, b: x, before: {a: c}}]",
+        )
+    )
+    assert [row.name for row in config.systems] == ["a", "w", "x", "y", "b", "c", "z"]
+    assert [row.label for row in config.systems if row.label] == ["named"]
+    found = [f"{pair.a} {pair.b} {pair.metric}" for pair in config.comparisons]
+    assert found == ["b a wer", "x y wer", "y x wer", "b a per", "z x wer", "c a per"]
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ("systems: [{name: x, decode: d, before: bb}]", r"own.yaml: before 'bb': expected the name of a row of the base"),
+        ("comparisons: [{a: a, b: b, before: {a: b, metric: dev}}]", r"before \{'a': 'b', 'metric': 'dev'\}: expected"),
+        ("systems: [{name: b, before: a}]", r"own.yaml: 'b' has `before`, which places a new row, but the base has that row"),
+    ],
+)
+def test_a_place_that_is_not_there_is_refused(own: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=told):
+        load_report_config(on_a_base(tmp_path, own))
