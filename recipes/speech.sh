@@ -77,6 +77,7 @@ sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=250
 specialists=no             # yes: clusters of confusable senones, a specialist for each with hard and with soft targets
 specialist_config=recipes/conf/specialist.yaml
 specialist_options=""      # of `asr-distill specialists train`, such as --epoch-frames 20000 --set epochs=2
+soft_specialist_options="" # more of them for the specialists with soft targets, such as --temperature 5
 specialist_clusters=20
 specialist_size=30         # senones of each; clusters overlap
 cluster_options=""         # of `asr-distill specialists cluster`, such as --num-frames 200000

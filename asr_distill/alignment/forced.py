@@ -33,8 +33,18 @@ class AlignmentReport:
         judge_failures(self.failures, len(self.alignments) + len(self.failures), max_failed_share)
 
 
+def check_failed_share(max_failed_share: float) -> None:
+    """Raises `UserError` unless ``max_failed_share`` is a share, 0 to 1; long work asks before it begins."""
+    if not 0 <= max_failed_share <= 1:
+        raise UserError(
+            f"max_failed_share is {max_failed_share:g}, expected a share of the utterances from 0 to 1, such as 0.05 for 5 %."
+            " Next: give --max-failed-share such a number"
+        )
+
+
 def judge_failures(failures: Mapping[str, str], total: int, max_failed_share: float) -> None:
     """Logs failed utterances by id; raises `UserError` where their share is above ``max_failed_share``, or nothing is left."""
+    check_failed_share(max_failed_share)
     if not total:
         raise UserError("there are no utterances to align; are these the right cuts?")
     if not failures:
@@ -215,6 +225,7 @@ def forced_align(
     **options: Any,
 ) -> AlignmentReport:
     """`ForcedAligner.align` in one call, refused where more than ``max_failed_share`` fails; options as `ForcedAligner`'s."""
+    check_failed_share(max_failed_share)
     report = ForcedAligner(inventory, reader, **options).align(transcripts, scores, total=total)
     report.judge(max_failed_share)
     return report

@@ -16,7 +16,7 @@ import numpy as np
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
 from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
-from asr_distill.alignment.forced import AlignmentReport, judge_failures
+from asr_distill.alignment.forced import AlignmentReport, check_failed_share, judge_failures
 from asr_distill.alignment.gmm_model import GmmModel
 from asr_distill.alignment.kaldi_hmm import BEAM, RETRY_BEAM, KaldiHmm
 from asr_distill.alignment.monophone_data import TrainingData, equal_split, read_training_data
@@ -83,8 +83,9 @@ def train_monophone(
         max_failed_share: the share of utterances, 0 to 1, that may fail to align in the end; one with an empty transcript
             is among them.
 
-    Raises `UserError` where more fail, or the cuts have no features.
+    Raises `UserError` where more fail, the share is none, or the cuts have no features.
     """
+    check_failed_share(max_failed_share)
     config, out = config or MonophoneConfig(), Path(out)
     inventory = monophone_inventory(lang, config.silence_states)
     reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)

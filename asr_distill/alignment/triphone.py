@@ -15,7 +15,7 @@ import numpy as np
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
 from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
-from asr_distill.alignment.forced import AlignmentReport, ForcedAligner
+from asr_distill.alignment.forced import AlignmentReport, ForcedAligner, check_failed_share
 from asr_distill.alignment.gmm_model import GmmModel
 from asr_distill.alignment.monophone_data import read_training_data
 from asr_distill.alignment.phone_lattice import TranscriptReader
@@ -60,8 +60,10 @@ def train_triphone(
     same input stopped.
 
     Writes the model (gmm.safetensors, senones.json, gmm.json), alignments_SPLIT.jsonl.gz, failures.json and triphone.json to
-    ``out``. Raises `UserError` where no cut has an alignment of its length, or more than ``max_failed_share`` fail in the end.
+    ``out``. Raises `UserError` where no cut has an alignment of its length, or more than ``max_failed_share`` (0 to 1) fail in
+    the end.
     """
+    check_failed_share(max_failed_share)
     config, out = config or TriphoneConfig(), Path(out)
     reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
     aligner = ForcedAligner(inventory, reader)

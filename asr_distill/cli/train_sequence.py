@@ -27,7 +27,8 @@ _DEFAULTS: dict[str, Any] = {
     "max_failed_share": 0.05,
 }
 _OPTIONS = ("alignments", "lang", "acoustic_scale", *_DEFAULTS)
-_ONLY_OF = {"boost": "lfmmi", "margin": "smbr"}  # the other objective's equation does not have it
+# The other objective's loss does not have it: that of smbr uses no numerators.
+_ONLY_OF = {"boost": "lfmmi", "lang": "lfmmi", "tolerance": "lfmmi", "margin": "smbr"}
 
 
 def configure_sequence(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def configure_sequence(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sequence training (--objective lfmmi or smbr)")
     group.add_argument("--alignments", type=Path, metavar="JSONL", help="of the training cuts; the store's labels come from it")
     group.add_argument(
-        "--lang", type=Path, metavar="DIR", help="numerators from transcripts with this lexicon, not from phones"
+        "--lang", type=Path, metavar="DIR", help="of lfmmi: numerators from transcripts with this lexicon, not from phones"
     )
     group.add_argument("--acoustic-scale", type=float, metavar="K", help=f"default: the model's own, else {_DEFAULT_SCALE}")
     group.add_argument("--frame-weight", type=float, metavar="H", help="of cross-entropy, 0 to 1 (default: 0.1)")
@@ -51,7 +52,7 @@ def configure_sequence(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=int,
         metavar="T",
-        help="frames that numerators may leave the alignment; -1: all (default: 5)",
+        help="of lfmmi: frames that numerators may leave the alignment; -1: all (default: 5)",
     )
     group.add_argument("--lm-order", type=int, metavar="N", help="of the phone n-gram (default: 3)")
     group.add_argument("--lm-states", type=int, metavar="N", help="it has at most (default: 1000)")
@@ -64,8 +65,8 @@ def configure_sequence(parser: argparse.ArgumentParser) -> None:
 def complete_sequence_options(args: argparse.Namespace) -> None:
     """Gives options that were left out their defaults.
 
-    Raises `UserError` for any that was given and would have no effect: all with ``--objective hard``, ``--boost`` with smbr
-    and ``--margin`` with lfmmi.
+    Raises `UserError` for any that was given and would have no effect: all with ``--objective hard``; ``--boost``, and
+    ``--lang`` and ``--tolerance``, which are of numerators, with smbr; ``--margin`` with lfmmi.
     """
     from asr_distill.base import UserError
 
@@ -77,7 +78,7 @@ def complete_sequence_options(args: argparse.Namespace) -> None:
     for name, objective in _ONLY_OF.items():
         if getattr(args, name) is not None and args.objective != objective:
             raise UserError(
-                f"--{name} belongs to --objective {objective}, found --objective {args.objective}, whose loss has none."
+                f"--{name} belongs to --objective {objective}, found --objective {args.objective}, whose loss does not use it."
                 f" Next: leave it out, or train with --objective {objective}"
             )
     for name, value in _DEFAULTS.items():

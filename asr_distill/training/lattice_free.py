@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from asr_distill.alignment.forced import check_failed_share
 from asr_distill.base import UserError, hash_of_object, track
 from asr_distill.data import FrameStore
 from asr_distill.graph.k2_form import K2Form
@@ -33,7 +34,7 @@ class LatticeFree:
     priors: of the senones, as the search will subtract them; None trains the logits themselves to be log-likelihoods.
     frame_weight: h, 0 to 1. max_failed_share: of the utterances that may be left out because a graph has no path
     for the scores that they meet.
-    Raises `UserError` where priors, denominator and network have different senones.
+    Raises `UserError` where priors, denominator and network have different senones, or a weight or share is not 0 to 1.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LatticeFree:
     ) -> None:
         if not 0 <= frame_weight <= 1:
             raise UserError(f"frame weight {frame_weight}: expected 0 (sequence loss alone) to 1 (cross-entropy alone)")
+        check_failed_share(max_failed_share)
         if priors is not None:
             check_same(priors.inventory_hash, loss.denominator.senones_hash, "the priors", "the denominator graph")
         self.loss, self.numerators, self.priors = loss, numerators, priors
@@ -93,9 +95,10 @@ class LatticeFree:
             _log.warning("%s: left out, no path of its length through its graph and these scores", self._name(cut))
         if len(self._lost) > self._allowed:
             names = ", ".join(self._name(cut) for cut in sorted(self._lost)[:_LISTED])
+            tolerance = "raise --tolerance, or " if self.loss.criterion == "mmi" else ""
             raise UserError(
                 f"{len(self._lost)} utterances had no path through their graph ({names}), more than the share of"
-                f" {self.max_failed_share:g} that is allowed; raise --tolerance, or check the alignments"
+                f" {self.max_failed_share:g} that is allowed; {tolerance}check the alignments"
             )
 
     def _name(self, cut: int) -> str:
@@ -130,6 +133,7 @@ def make_numerators(
     utterances are left out, which bounds the memory of a step.
     Logs the utterances left out by id; raises `UserError` where their share is above ``max_failed_share``, or none is left.
     """
+    check_failed_share(max_failed_share)
     graphs: list[K2Form | None] = [None] * store.num_cuts
     failures: dict[str, str] = {}
     numbers = list(range(store.num_cuts)) if chosen is None else [int(number) for number in chosen]

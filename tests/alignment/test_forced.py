@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_lang import PHONES, SILENCE, WORDS, reader, readings
 
-from asr_distill.alignment import ForcedAligner, TranscriptReader, UnknownWords, forced_align
+from asr_distill.alignment import (
+    ForcedAligner,
+    TranscriptReader,
+    UnknownWords,
+    forced_align,
+    train_monophone,
+    train_triphone,
+)
 from asr_distill.alignment.phone_lattice import PhoneLattice
 from asr_distill.base import UserError
 from asr_distill.senones import (
@@ -212,6 +220,20 @@ def test_too_short_and_unknown_are_reported() -> None:
         UserError, match=r"(?s)2 of 4 utterances could not be aligned.*short: too short.*odd: not in the lexicon"
     ):
         report.judge(0.4)
+    with pytest.raises(UserError, match="max_failed_share is 50, expected a share of the utterances from 0 to 1"):
+        report.judge(50)
+
+
+@pytest.mark.parametrize("share", [-0.01, 1.01, 5, float("nan")])
+def test_a_share_that_is_none_is_refused_before_anything_is_read(share: float, tmp_path: Path) -> None:
+    nothing: Any = None
+    told = f"max_failed_share is {share:g}, expected a share of the utterances from 0 to 1"
+    with pytest.raises(UserError, match=told):
+        forced_align({}, [], MONOPHONES, reader(), max_failed_share=share)
+    with pytest.raises(UserError, match=told):
+        train_monophone(nothing, nothing, tmp_path, max_failed_share=share)
+    with pytest.raises(UserError, match=told):
+        train_triphone(nothing, nothing, nothing, nothing, tmp_path, max_failed_share=share)
 
 
 def test_silence_alone() -> None:

@@ -15,7 +15,13 @@ FILES = [f"--{name}={Path('nowhere')}" for name in ("train", "inventory", "prior
 
 @pytest.mark.parametrize(
     ("objective", "option", "other"),
-    [("smbr", "--boost=0.1", "lfmmi"), ("smbr", "--boost=0", "lfmmi"), ("lfmmi", "--margin=0.1", "smbr")],
+    [
+        ("smbr", "--boost=0.1", "lfmmi"),
+        ("smbr", "--boost=0", "lfmmi"),
+        ("smbr", "--lang=lang", "lfmmi"),
+        ("smbr", "--tolerance=5", "lfmmi"),
+        ("lfmmi", "--margin=0.1", "smbr"),
+    ],
 )
 def test_an_option_of_the_other_objective_is_refused(
     objective: str, option: str, other: str, capsys: pytest.CaptureFixture[str]
@@ -26,7 +32,16 @@ def test_an_option_of_the_other_objective_is_refused(
     assert "leave it out" in told
 
 
-@pytest.mark.parametrize(("objective", "own", "other"), [("lfmmi", "--boost=0.1", "margin"), ("smbr", "--margin=0.2", "boost")])
+@pytest.mark.parametrize(
+    ("objective", "own", "other"),
+    [
+        ("lfmmi", "--boost=0.1", "margin"),
+        ("lfmmi", "--lang=lang", "margin"),
+        ("lfmmi", "--tolerance=-1", "margin"),
+        ("smbr", "--margin=0.2", "boost"),
+        ("smbr", "--margin=0.2", "tolerance"),
+    ],
+)
 def test_a_process_is_given_only_what_its_objective_reads(objective: str, own: str, other: str) -> None:
     parser = argparse.ArgumentParser()
     configure_sequence(parser)

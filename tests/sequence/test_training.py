@@ -188,6 +188,8 @@ def test_utterances_without_a_numerator_are_named_counted_and_bounded(
         make_numerators(store, given, INVENTORY, builder, max_failed_share=0.2)
     with pytest.raises(UserError, match="too long"):
         make_numerators(store, given, INVENTORY, builder, max_frames=20, max_failed_share=0.4)
+    with pytest.raises(UserError, match=r"max_failed_share is 1\.5, expected a share of the utterances from 0 to 1"):
+        make_numerators(store, given, INVENTORY, builder, max_failed_share=1.5)
 
 
 def test_utterances_whose_scores_allow_no_path_are_left_out_up_to_a_share(
@@ -205,8 +207,13 @@ def test_utterances_whose_scores_allow_no_path_are_left_out_up_to_a_share(
     assert "u00: left out" in caplog.text
     strict = objective(store, max_failed_share=0.05)
     strict.numerators = [None, *strict.numerators[1:]]
-    with pytest.raises(UserError, match=r"1 utterances had no path through their graph \(u00\)"):
+    with pytest.raises(UserError, match=r"1 utterances had no path through their graph \(u00\).*; raise --tolerance, or check"):
         strict(logits, batch)
+    strict.loss.criterion = "smbr"
+    with pytest.raises(UserError, match="that is allowed; check the alignments"):
+        strict(logits, batch)
+    with pytest.raises(UserError, match=r"max_failed_share is -0\.05, expected"):
+        objective(store, max_failed_share=-0.05)
 
 
 def test_priors_of_other_senones_are_refused(store: FrameStore) -> None:

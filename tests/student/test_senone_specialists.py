@@ -131,6 +131,11 @@ def test_specialists_are_trained_once_and_say_what_they_are(corpus: Any, general
     assert times == {path: path.stat().st_mtime_ns for path in times}
     other = command(*training(corpus, generalist, trained / "clusters.json", trained / "hard", "soft"))
     assert "is complete with other options" in other
+    soft = training(corpus, generalist, trained / "clusters.json", trained / "soft", "soft")
+    as_left_out = command(*soft, "--temperature", 2, "--soft-weight", 1, "--own-soft-weight", 0)
+    assert [row["cluster"] for row in as_left_out["specialists"]] == list(range(K))
+    for option, value in (("--temperature", 3), ("--soft-weight", 2), ("--own-soft-weight", 1)):
+        assert "is complete with other options" in command(*soft, option, value)
 
 
 def test_a_run_is_plain_enough_for_a_process(corpus: Any, generalist: Path, trained: Path) -> None:
@@ -271,6 +276,11 @@ def test_mistakes_are_named(corpus: Any, generalist: Path, trained: Path, comman
     def train(clusters: Path, output: str = "new", **paths: Path) -> Any:
         words = training(corpus, paths.get("generalist", generalist), clusters, tmp_path / output, "hard")
         return command(*words)
+
+    hard = training(corpus, generalist, trained / "clusters.json", tmp_path / "new", "hard")
+    told = "--temperature, --own-soft-weight: of soft targets only, and --targets is hard. Next: leave it out, or add --targets"
+    assert told in command(*hard, "-T", 2, "--own-soft-weight", 0)
+    assert "--soft-weight: of soft targets only" in command(*hard, "--soft-weight", 1)
 
     stored = read_json(trained / "clusters.json")
     bad = tmp_path / "bad.json"

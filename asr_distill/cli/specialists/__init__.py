@@ -92,14 +92,13 @@ def _train(parser: argparse.ArgumentParser) -> None:
         help="its senones and a dustbin, or all senones (default: dustbin with hard targets, all with soft ones)",
     )
     add("--epoch-frames", type=int, metavar="N", help="half of them special (default: each special frame once an epoch)")
-    add("--temperature", "-T", type=float, default=2.0, metavar="T", help="of soft targets (default: %(default)s)")
-    add("--soft-weight", type=float, default=1.0, metavar="W", help="of soft targets, times T^2 (default: %(default)s)")
+    add("--temperature", "-T", type=float, metavar="T", help="of soft targets (default: 2)")
+    add("--soft-weight", type=float, metavar="W", help="of soft targets, times T^2 (default: 1)")
     add(
         "--own-soft-weight",
         type=float,
-        default=0.0,
         metavar="W",
-        help="of soft targets for frames of the specialist's own senones, beside their labels (default: %(default)s)",
+        help="of soft targets for frames of the specialist's own senones, beside their labels (default: 0)",
     )
     add("--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common")
     add("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")

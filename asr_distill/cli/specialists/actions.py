@@ -20,6 +20,8 @@ from asr_distill.student.senone_clusters import SenoneClusters, cluster_text, fi
 from asr_distill.student.senone_specialists import SpecialistRun, begin_folder, load_generalist, train_senone_specialist
 from asr_distill.student.specialist_combination import Rule, SenoneSpecialists, check_together, specialist_outcomes
 
+_OF_SOFT_TARGETS = ("temperature", "soft_weight", "own_soft_weight")  # left out: as `SpecialistRun` has them
+
 
 def run_cluster(args: argparse.Namespace) -> int:
     """Writes the clusters and prints their senones."""
@@ -55,6 +57,12 @@ def run_train(args: argparse.Namespace) -> int:
     """Trains every specialist that is not trained yet, and prints what each reached."""
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
+    soft = {name: getattr(args, name) for name in _OF_SOFT_TARGETS if getattr(args, name) is not None}
+    if soft and args.targets != "soft":
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in soft)
+        raise UserError(
+            f"{options}: of soft targets only, and --targets is {args.targets}. Next: leave it out, or add --targets soft"
+        )
     clusters = SenoneClusters.load(args.clusters)
     load_generalist(args.generalist, clusters)
     settings = [*args.set, *([f"device={args.device}"] if args.device is not None else [])]
@@ -73,10 +81,8 @@ def run_train(args: argparse.Namespace) -> int:
             targets=args.targets,
             outputs=args.outputs or ("dustbin" if args.targets == "hard" else "all"),
             epoch_frames=args.epoch_frames,
-            temperature=args.temperature,
-            soft_weight=args.soft_weight,
-            own_soft_weight=args.own_soft_weight,
             allow_shared_speakers=args.allow_shared_speakers,
+            **soft,
         )
         for number in range(len(clusters.classes))
     ]
