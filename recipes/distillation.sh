@@ -154,7 +154,7 @@ warm_students() {
 }
 
 # The same students and controls on copies of the training utterances at more speeds than the members have seen: the ensemble is
-# asked about frames that it has not been fitted to.
+# asked about frames that it has not been fitted to. Also networks as the members are, on those copies: what more data does alone.
 transfer_students() {
   local transfer_frames=$exp/transfer/frames/train cuts=$exp/fbank_transfer/cuts_train.jsonl.gz
   local alignments=$exp/transfer/alignments_train.jsonl.gz labels=$exp/transfer/labels/cuts_train.jsonl.gz
@@ -168,8 +168,11 @@ transfer_students() {
   distil_seeds transfer "$student_seeds" $(point "$transfer_targets") --soft-targets "$exp/targets/transfer"
   # shellcheck disable=SC2086
   train_seeds "$student_config" transfer_control "$student_seeds" $student_options
+  # shellcheck disable=SC2086
+  train_seeds "$config" transfer_baseline "$student_seeds" $train_options
   measure_seeds transfer "$(seq_of "$student_seeds")"
   measure_seeds transfer_control "$(seq_of "$student_seeds")"
+  measure_seeds transfer_baseline "$(seq_of "$student_seeds")"
 }
 
 train_small_data() {  # SHARE:EPOCHS pairs: hard targets with early stopping, soft targets without

@@ -349,7 +349,7 @@ if [ "$distillation" = yes ]; then
   run_stage 20 students "targets/" "models/distilled/, models/control/" train_students
   run_stage 21 decode-students "graph/, models/" "decode/, accuracy/" decode_students
   [ "$warm" = no ] || run_stage 22 warm-students "targets/, models/baseline/" "models/warm/, models/warm_control/, decode/" warm_students
-  [ -z "$transfer_speeds" ] || run_stage 23 transfer-students "models/ensemble/, fbank/" "transfer/, models/transfer/, models/transfer_control/" \
+  [ -z "$transfer_speeds" ] || run_stage 23 transfer-students "models/ensemble/, fbank/" "transfer/, models/transfer*/, decode/" \
     transfer_students
   if [ -n "$small_data" ]; then
     run_stage 24 small-data "targets/" "models/hard_*, models/soft_*" train_small_data

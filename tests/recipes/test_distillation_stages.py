@@ -95,9 +95,11 @@ def test_students_on_more_speeds_and_their_controls_differ_in_their_targets_only
     work = f"measure_seeds() {{ :; }}; {options}; transfer_students"
     found = trained(tmp_path, work)
     student, control = found["transfer"], found["transfer_control"]
-    assert (student[0], control[0], list(found)) == ("distill", "train", ["transfer", "transfer_control"])
+    assert (student[0], control[0], list(found)) == ("distill", "train", ["transfer", "transfer_control", "transfer_baseline"])
     for same in ("--set", "--config", "--train", "--dev", "--inventory", "--priors", "--seeds"):
         assert option(student, same) == option(control, same) != []
+    assert option(found["transfer_baseline"], "--train") == option(student, "--train")
+    assert option(found["transfer_baseline"], "--config") == ["recipes/conf/cpu.yaml"]
     asked = {words[0]: words for words in commands(tmp_path, work)}
     assert option(asked["features"], "--speed-perturb") == ["0.9,1.0"]
     frames, targets = asked["frames"], asked["soft-targets"]
