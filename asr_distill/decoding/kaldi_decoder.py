@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from asr_distill.base import UserError
 from asr_distill.decoding.nbest import nbest_of_arcs
 from asr_distill.decoding.result import DecodeResult, Hypothesis, check_options, check_scores
 from asr_distill.graph import Graph
+
+_LEAST_ACTIVE = 20  # the library's own choice
 
 
 class KaldiDecoder:
@@ -24,6 +27,8 @@ class KaldiDecoder:
         self, graph: Graph, *, beam: float = 16.0, max_active: int = 7000, lattice_beam: float = 8.0, nbest: int = 1
     ) -> None:
         check_options(beam=beam, lattice_beam=lattice_beam, max_active=max_active, nbest=nbest)
+        if max_active < 2 and nbest == 1:
+            raise UserError(f"kaldi-decoder searches with 2 active states or more, found max_active {max_active}")
         self.graph, self.beam, self.max_active, self.lattice_beam, self.nbest = graph, beam, max_active, lattice_beam, nbest
         self.options: dict[str, float | int] = {"beam": beam, "lattice_beam": lattice_beam, "nbest": nbest}
         if nbest == 1:
@@ -51,7 +56,8 @@ class KaldiDecoder:
             alive = decoder.decode(decodable)
             final = bool(alive) and bool(np.isfinite(decoder.final_relative_cost()))
         else:
-            options = kaldi_decoder.FasterDecoderOptions(beam=self.beam, max_active=self.max_active)
+            least = min(_LEAST_ACTIVE, self.max_active - 1)  # the library refuses as many as max_active
+            options = kaldi_decoder.FasterDecoderOptions(beam=self.beam, max_active=self.max_active, min_active=least)
             decoder = kaldi_decoder.FasterDecoder(self.graph.fst, options)
             decoder.decode(decodable)
             final = bool(decoder.reached_final())

@@ -119,6 +119,17 @@ def test_scores_that_cannot_be_searched_are_refused(name, reference, tmp_path) -
 
 
 @needs_k2
+@pytest.mark.parametrize("max_active", [2, 20])
+def test_kaldi_searches_with_few_active_states(max_active, reference, tmp_path) -> None:
+    case = reference.write_case(reference.random_fst(0), tmp_path / "graph")
+    scores, lengths = batch(0, [5, 9])
+    results = KaldiDecoder(case.graph, max_active=max_active).decode(scores, lengths)
+    for result, length in zip(results, lengths, strict=True):
+        assert len(result.senones) == length or not result.reached_final
+    with pytest.raises(UserError, match="2 active states or more, found max_active 1"):
+        KaldiDecoder(case.graph, max_active=1)
+
+
 @pytest.mark.parametrize("wrong", [{"beam": 0.0}, {"max_active": 0}, {"nbest": 0}, {"lattice_beam": float("nan")}])
 def test_a_search_that_could_find_nothing_is_refused(name, wrong, reference, tmp_path) -> None:
     graph = reference.write_case(reference.random_fst(1), tmp_path).graph
