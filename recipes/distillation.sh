@@ -249,7 +249,7 @@ train_ablations() {
 hard_ablation() { train_seeds "$student_config" "ab_$1_hard" 0 $student_options --set "$2"; }
 
 # What each mode of the store costs: divergence from dense, and the same three students from each mode, all with the options of
-# the ablations. topk_44 has as many bytes as topk, more of them for the tail, which holds most of the mass at high temperatures.
+# the ablations. topk has the bytes of topk_44, more of them for classes and fewer for the tail.
 compare_stores() {
   # shellcheck disable=SC2034  # for distil_seeds and measure_seeds
   local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
@@ -258,7 +258,7 @@ compare_stores() {
   local chosen=$temperature mode
   [ "$sweep" = no ] ||
     chosen=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["chosen"]["temperature"])' "$exp/models/sweep/sweep.json")
-  soft_targets ensemble/seed0 topk --mode topk --temperatures "1,$chosen"
+  soft_targets ensemble/seed0 topk --mode topk --top-k 12 --tail-rank 20 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 topk_44 --mode topk --top-k 6 --tail-rank 44 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"

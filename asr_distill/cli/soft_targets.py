@@ -42,11 +42,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="topk",
         help="all classes and any temperature; the k best and a tail; draws at one temperature (default: %(default)s)",
     )
-    parser.add_argument("--top-k", type=int, default=12, metavar="K", help="classes kept by topk (default: %(default)s)")
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        default=6,
+        metavar="K",
+        help="classes kept by topk; more of them and less rank where T = 1 only counts (default: %(default)s)",
+    )
     parser.add_argument(
         "--tail-rank",
         type=int,
-        default=20,
+        default=44,
         metavar="R",
         help="bytes that say how topk spreads a frame's tail over its classes; 0: as the mean tail (default: %(default)s)",
     )

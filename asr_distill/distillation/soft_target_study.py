@@ -16,8 +16,8 @@ from asr_distill.distillation.soft_target_modes import TAIL_RANK, TEMPERATURES, 
 from asr_distill.distillation.soft_target_tail import TailSums
 from asr_distill.distillation.sparse import SparseTargets
 
-KS = (1, 2, 4, 8, 12, 16, 32, 64)
-TAIL_RANKS = (8, 16, TAIL_RANK)
+KS = (1, 2, 4, 6, 8, 12, 16, 32, 64)
+TAIL_RANKS = (20, TAIL_RANK)
 MODES = {
     "dense": "float16 log-probabilities of all classes",
     "topk": "top k, the tail's mass per frame and its mean shape, one for each temperature: a store of tail rank 0",
@@ -38,17 +38,17 @@ _CHUNK_VALUES = 1 << 22
 _BISECTIONS = 30
 
 
-def summary(rows: Sequence[dict[str, Any]], tail_rank: int = TAIL_RANK) -> list[dict[str, Any]]:
-    """A row for each mode and k: bytes a frame, and of each T ``kl_T`` (dense || stored) and ``variation_T``.
+def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each mode, k and tail rank: bytes a frame, and of each T ``kl_T`` (dense || stored) and ``variation_T``.
 
-    Of ``topk_low_rank`` only those of ``tail_rank``; the modes that no store has but for comparison are left out.
+    The modes that no store has but for comparison are left out.
     """
-    found: dict[tuple[str, int | None], dict[str, Any]] = {}
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        if row["mode"] not in _SHOWN or (row["mode"] == "topk_low_rank" and row["tail_rank"] != tail_rank):
+        if row["mode"] not in _SHOWN:
             continue
         start = {name: row[name] for name in ("mode", "k", "tail_rank", "bytes_per_frame")}
-        entry = found.setdefault((row["mode"], row["k"]), start)
+        entry = found.setdefault((row["mode"], row["k"], row["tail_rank"]), start)
         entry[f"kl_{row['temperature']:g}"] = row["kl_dense_to_stored"]
         entry[f"variation_{row['temperature']:g}"] = row["total_variation"]
     order = {mode: position for position, mode in enumerate(_SHOWN)}
