@@ -52,6 +52,8 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     for key in ("comparisons", "tables", "table_titles", "values", "lists"):
         report.results[key] = earlier.get(key) or report.results.get(key, {})
     report.results["pictures"] = earlier.get("pictures") or []
+    engines = {str(entry["engine"]) for entry in report.results["systems"] if entry.get("engine")}
+    report.results["environment"]["engine"] = ", ".join(sorted(engines)) or None
     known = report.results["headline"]
     known |= {name: value for name, value in (earlier.get("headline") or {}).items() if name in known or not known}
 

@@ -72,10 +72,14 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     decode(later / "decode/ensemble/test", errors=0, correct=75)
     write_json(later / "manifests/corpus.json", read_json(run / "manifests/corpus.json"))
     config = load_config(ReportConfig, configuration(later, training_text=None, words=None, lists=lists))
+    earlier = json.loads((target / "results.json").read_text())
+    earlier["systems"][0]["engine"] = "kaldi"
+    (target / "results.json").write_text(json.dumps(earlier))
     merged = build_report(later, config, published=target)
+    assert merged.results["environment"]["engine"] == "k2, kaldi"
     assert [entry["name"] for entry in merged.results["systems"]] == ["baseline", "ensemble", "distilled"]
     assert merged.results["systems"][1]["wer"]["test"] == 0.0
-    assert merged.results["systems"][0] == full.results["systems"][0]
+    assert merged.results["systems"][0] == {**full.results["systems"][0], "engine": "kaldi"}
     assert merged.results["headline"]["gain_transferred"] == pytest.approx(8 / 15, abs=1e-6)
     assert merged.results["headline"]["alignment_boundary_median_ms"] == 12.5
     assert merged.results["values"] == {"perplexity_dev": 9.0}
