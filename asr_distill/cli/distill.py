@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--point", type=Path, metavar="JSON", help="temperature and hard weight chosen by an earlier sweep: its sweep.json")
     add("--share", type=float, default=1.0, metavar="S", help="of the transfer utterances, 0.03 for 3 %% (default: all)")
     add("--output", type=Path, required=True, metavar="DIR", help="gets seed0/, seed1/, ...; in a sweep T2_h0.5/seed0/, ...")
-    add("--seeds", "--seed", default="0", metavar="LIST", help="such as 0 or 0-4 (default: %(default)s)")
+    add("--seeds", "--seed", default=None, metavar="LIST", help="such as 0 or 0-4 (default: the configuration's)")
     add(
         *("--initial-model",),
         type=Path,
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common")
     add("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
-    add("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
+    add("--threads", type=int, metavar="N", help="CPU threads of each job (default: the configuration's)")
     add("--jobs", type=int, default=1, metavar="N", help="students trained at a time, each in a process")
 
 
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains every point and seed that is not trained yet; of a sweep it names the best by dev frame accuracy."""
     from asr_distill.base import UserError, write_json
     from asr_distill.cli.main import emit
+    from asr_distill.training import load_training_config
 
     if args.soften is not None and args.teacher is None:
         raise UserError(
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     temperatures, hard_weights = _grid(args)
     _check_loss(args, temperatures, hard_weights)
     _check_store(args, temperatures)
-    seeds = parse_seeds(args.seeds)
+    config = load_training_config(args.config, args.set)
+    seeds = parse_seeds(args.seeds) if args.seeds is not None else [config.seed]
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
     sweep = len(temperatures) * len(hard_weights) > 1
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         for seed in seeds
     ]
     if min(args.jobs, len(points)) > 1:
-        threads = threads_of_each(args.threads, args.jobs)
+        threads = threads_of_each(args.threads, args.jobs, config.threads)
         rows = in_processes(
             [(f"T {t:g}, weight {h:g}, seed {s}", _command(args, t, h, s, out, threads)) for t, h, s, out in points], args.jobs
         )

@@ -98,8 +98,8 @@ def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> li
     return [row for row in rows if row is not None]
 
 
-def threads_of_each(threads: int | None, jobs: int) -> int:
-    """What was asked for, else the processors shared out among the jobs."""
+def threads_of_each(threads: int | None, jobs: int, configured: int | None = None) -> int:
+    """What was asked for, else what the configuration says, else the processors shared out among the jobs."""
     import os
 
-    return threads or max(1, (os.cpu_count() or 1) // jobs)
+    return threads or configured or max(1, (os.cpu_count() or 1) // jobs)

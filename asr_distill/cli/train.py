@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="start from these weights instead of fresh ones; models/baseline/seed{seed}: each seed from its own",
     )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: torch's choice)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of each job (default: the configuration's)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="seeds trained at a time, each in a process")
     configure_sequence(parser)
 
@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f"--jobs {args.jobs}: expected 1 or more")
     rows = (
-        _in_processes(args, seeds) if min(args.jobs, len(seeds)) > 1 else [_train(of_seed(args, s), settings, s) for s in seeds]
+        _in_processes(args, seeds, threads_of_each(args.threads, args.jobs, config.threads))
+        if min(args.jobs, len(seeds)) > 1
+        else [_train(of_seed(args, s), settings, s) for s in seeds]
     )
     emit(args, {"output": str(args.output), "models": rows}, table_of_runs(rows, args.output))
     return 0
@@ -93,9 +95,9 @@ def _train(args: argparse.Namespace, settings: list[str], seed: int) -> dict[str
     )
 
 
-def _in_processes(args: argparse.Namespace, seeds: list[int]) -> list[dict[str, Any]]:
+def _in_processes(args: argparse.Namespace, seeds: list[int], threads: int) -> list[dict[str, Any]]:
     """Each seed in a process of its own, ``args.jobs`` at a time; raises `UserError` naming the seeds that failed."""
-    command = ["train", "--threads", str(threads_of_each(args.threads, args.jobs)), "--share", str(args.share)]
+    command = ["train", "--threads", str(threads), "--share", str(args.share)]
     for name in ("config", "train", "dev", "inventory", "priors", "output", "initial_model", "device"):
         if getattr(args, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]

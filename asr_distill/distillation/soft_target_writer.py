@@ -138,6 +138,8 @@ class SoftTargetWriter:
             leftover.unlink()
 
     def __enter__(self) -> SoftTargetWriter:
+        if self.complete:  # nothing will be written, perhaps nothing can be
+            return self
         lock, make_folder = self.path / _LOCK, lambda: self.path.mkdir(parents=True, exist_ok=True)
         self._entered.enter_context(only_process(lock, f"writing soft targets to {self.path}", make_folder))
         self._entered.callback(lock.unlink, missing_ok=True)

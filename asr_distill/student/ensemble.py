@@ -63,6 +63,11 @@ class Ensemble(Student):
         self.mode, self.weights = mode, None if weights is None else [float(weight) for weight in weights]
         if folds is not None:
             check_folds(folds, len(self.members))
+            for key, chosen in folds.items():
+                try:
+                    member_weights(self.mode, self.weights, chosen, len(self.members))
+                except ValueError as error:
+                    raise UserError(f"folds: {key!r}: {error}: change the folds or the weights") from None
         self.folds = None if folds is None else {str(key): list(value) for key, value in folds.items()}
         first = self.members[0]
         for number, member in enumerate(self.members[1:], 1):

@@ -49,6 +49,11 @@ def open_senone_task(
     senones = SenoneInventory.load(inventory)
     train_store = FrameStore.open(train)
     dev_store = FrameStore.open(dev) if dev is not None else None
+    for store, needed in ((train_store, not unlabelled), (dev_store, True)):
+        if store is not None and needed and store.senones_hash is None:
+            raise UserError(
+                f"{store.path} has no labels, which are needed here. Next: write it from cuts of `asr-distill tree label`"
+            )
     if not (unlabelled and train_store.senones_hash is None):
         check_same(train_store.senones_hash, senones.hash, f"the labels of {train}", str(inventory))
     if dev_store is not None:

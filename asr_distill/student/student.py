@@ -22,6 +22,7 @@ from asr_distill.student.scoring_pass import CutFeatures, Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
+_NATIVE = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.int64}
 _LOUDEST = 16.0  # audio in +-1 may exceed full scale, never by so much; in 16-bit samples it is next to silence
 
 
@@ -97,14 +98,14 @@ class Student:
 
         Raises `UserError` for another rate, samples that are whole numbers or as large, and what `Fbank40.extract` refuses.
         """
-        given = torch.as_tensor(samples)
+        given = _as_tensor(samples)
         found = f"are {str(given.dtype).removeprefix('torch.')}"
         if given.is_floating_point():
             largest = float(given.abs().max()) if given.numel() else 0.0
             found = f"reach {largest:g}" if _LOUDEST < largest < math.inf else ""
         if found:
             raise UserError(f"samples {found}, expected floats in +-1; divide 16-bit samples by 32768")
-        return self.fbank.extract(samples, sampling_rate or self.config.features.sampling_rate)
+        return self.fbank.extract(given, self.config.features.sampling_rate if sampling_rate is None else sampling_rate)
 
     def normalise(self, features: Signal) -> torch.Tensor:
         """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.
@@ -112,7 +113,7 @@ class Student:
         With corpus statistics these are used. Where the network was trained with normalisation per speaker, the utterance is
         all that is known of its speaker, so its own statistics are used; `scores` pools all cuts of a speaker and is better.
         """
-        tensor = torch.as_tensor(features, dtype=torch.float32).cpu()
+        tensor = _as_tensor(features).to("cpu", torch.float32)
         alone = self.normalisation.kind == "speaker"
         normalisation = Normalisation("utterance", self.normalisation.variance) if alone else self.normalisation
         return normalisation.apply(tensor)
@@ -182,7 +183,7 @@ class Student:
 
     def _inputs(self, speech: Signal, normalised: bool) -> torch.Tensor:
         num_bins = self.config.features.num_mel_bins
-        given = torch.as_tensor(speech)
+        given = _as_tensor(speech)
         if given.ndim == 1:
             return self.window(self.normalise(self.features(given)))
         tensor = given.to(torch.float32)
@@ -255,3 +256,12 @@ def dense_scores(
         scores[index, : len(row), 1:] = acoustic_scale * row.float()
     segments = torch.tensor([[index, 0, len(row)] for index, row in enumerate(rows)], dtype=torch.int32)
     return scores, segments
+
+
+def _as_tensor(signal: Signal) -> torch.Tensor:
+    """What torch would refuse or warn of, reversed, big-endian, unsigned and read-only arrays, is copied."""
+    if not isinstance(signal, np.ndarray):
+        return torch.as_tensor(signal)
+    plain = signal.dtype in (np.float32, np.float64, np.int16) and signal.dtype.isnative
+    dtype = signal.dtype if plain else _NATIVE.get(signal.dtype.kind, signal.dtype)
+    return torch.from_numpy(np.require(signal, dtype, ["C", "W"]))

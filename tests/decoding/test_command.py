@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_scales_are_chosen_on_one_set_and_used_on_another(world) -> None:
     assert found["max_active"] == 7000
     assert (found["graph"], found["acoustic_scale"]) == (tuned["graph"], tuned["acoustic_scale"])
     assert found["error_rate"] == tuned["error_rate"]
+
+
+needs_k2 = pytest.mark.skipif(importlib.util.find_spec("k2") is None, reason="k2 is not installed")
+
+
+@pytest.mark.parametrize("engine", ["kaldi", pytest.param("k2", marks=needs_k2)])
+def test_a_search_with_few_active_states(world, engine) -> None:
+    folder, command = world
+    out = folder / "few" / engine
+    few = ["--graph", str(folder / "graph2"), "--engine", engine, "--max-active", "20", "--output", str(out)]
+    assert main([*command, *few]) == 0
+    assert read_json(out / "decode.json")["max_active"] == 20
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,8 @@ def test_what_is_left_out_has_its_default(corpus: Any, tmp_path: Path) -> None:
     live = ["--teacher", str(corpus.train()), "--set", "tensorboard=false"]
     assert distil(corpus, tmp_path / "default", *live) == 0
     assert distil(corpus, tmp_path / "members", *live, "--soften", "members", "--seeds", "0-1", "--jobs", "2") == 0
+    assert distil(corpus, tmp_path / "configured", *live, "--set", "seed=7") == 0
+    assert Student.load(tmp_path / "configured" / "seed7").config.training["seed"] == 7
     found = Student.load(tmp_path / "default" / "seed0").config.training["objective"]
     assert (found["temperature"], found["hard_weight"], found["teacher"]["soften"]) == (1.0, 0.5, "ensemble")
     for seed in (0, 1):

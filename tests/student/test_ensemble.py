@@ -210,9 +210,8 @@ def test_out_of_fold_members_answer_for_the_cuts_that_they_have_not_seen(
     for wrong in ({"ann": [3]}, {"ann": []}, {"ann": [1, 1]}, {"ann": 1}, {"ann": [True]}):
         with pytest.raises(UserError, match=r"'ann' has .* from 0 to 2"):
             Ensemble.of_bundles(bundles, folds=wrong)
-    unusable = Ensemble.of_bundles(bundles, "weighted", [1.0, 0.0, 1.0], folds=folds)
-    with pytest.raises(UserError, match=r"members \[1\] are all 0"):
-        unusable.log_posteriors_for("u1", "ann", raw)
+    with pytest.raises(UserError, match=r"'ann': the weights of members \[1\] are all 0"):
+        Ensemble.of_bundles(bundles, "weighted", [1.0, 0.0, 1.0], folds=folds)
 
 
 def _altered(bundle: Path) -> None:

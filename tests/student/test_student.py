@@ -118,6 +118,20 @@ def test_dense_scores_shift_senones_by_one_and_forbid_label_0() -> None:
             dense_scores(rows, None, 2, scale)
 
 
+def test_arrays_of_every_layout_are_read(corpus: Any) -> None:
+    student = Student.load(corpus.train())
+    samples = np.random.default_rng(0).standard_normal(4000).astype(np.float32) / 9
+    expected = student.log_likelihoods(samples)
+    backwards, locked = samples[::-1].copy()[::-1], samples.copy()
+    locked.flags.writeable = False
+    for same in (backwards, locked, samples.astype(">f4"), samples.astype(np.longdouble), torch.from_numpy(samples)):
+        assert torch.equal(student.log_likelihoods(same), expected)
+    with pytest.raises(UserError, match="samples are int64, expected floats"):
+        student.log_likelihoods(np.zeros(4000, np.uint16))
+    with pytest.raises(UserError, match="audio of 0 Hz"):
+        student.features(samples, 0)
+
+
 def test_speech_that_cannot_be_meant_is_refused(corpus: Any) -> None:
     student = Student.load(corpus.train())
     with pytest.raises(UserError, match="samples are int16, expected floats in"):

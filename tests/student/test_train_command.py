@@ -91,7 +91,9 @@ def test_what_does_not_fit_together_is_refused(corpus: Any, tmp_path: Path, caps
     for cut in unlabelled:
         cut.custom = None
     FrameStore.create(tmp_path / "unlabelled", unlabelled, Normalisation("none"))
-    assert "different senone inventories: None" in message(*inventory, "--dev", str(tmp_path / "unlabelled"))
+    assert f"{tmp_path / 'unlabelled'} has no labels, which are needed here" in message(
+        *inventory, "--dev", str(tmp_path / "unlabelled")
+    )
     assert not (tmp_path / "models").exists()
 
 

@@ -20,6 +20,7 @@ EXAMPLE = (
     " --scales-from decode/baseline/dev/tuned.json --system baseline --output decode/baseline/test"
 )
 TUNED = "tuned.json"
+_K2_MIN_ACTIVE = 30  # K2Decoder's own, or fewer where --max-active is as small
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -248,6 +249,8 @@ def _decoder(engine: str, graph: Graph, args: argparse.Namespace) -> Any:
     given = {key: value for key, value in (("beam", args.beam), ("max_active", args.max_active)) if value is not None}
     if engine == "kaldi":
         return KaldiDecoder(graph, lattice_beam=args.lattice_beam, nbest=args.nbest, **given)
+    if "max_active" in given:
+        given["min_active"] = min(_K2_MIN_ACTIVE, max(0, args.max_active - 1))
     if "beam" in given:
         given["search_beam"] = given.pop("beam")
     return K2Decoder(graph, output_beam=args.lattice_beam, device=args.device, nbest=args.nbest, **given)
