@@ -105,6 +105,7 @@ source "$recipe_dir/conf/$conf.conf"
 asked_for_stages=no
 for word in "$@"; do case "$word" in --stage|--stop-stage) asked_for_stages=yes ;; esac; done
 parse_options "$@"
+check_options
 [ "$conf" = recipe ] || conf_suffix=-$conf
 prepare_options=()  # of $prepare, where a recipe's conf has the function recipe_options, which is called when options are known
 if declare -F recipe_options > /dev/null; then recipe_options; fi

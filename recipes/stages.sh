@@ -19,9 +19,23 @@ parse_options() {  # parse_options "$@": sets the variable that an option names;
   done
 }
 
+check_options() {  # when options are known: what would otherwise be taken for another value, and only be noticed hours later
+  local name
+  for name in $(settings | sed -nE 's/^([a-z][a-z0-9_]*)=(yes|no)\>.*/\1/p' | sort -u); do yes_or_no "$name"; done
+  for name in stage stop_stage; do
+    [[ ${!name} =~ ^[0-9]{1,9}$ ]] || die "--${name//_/-} '${!name}': expected the number of a stage, such as 5"
+  done
+  [ "$stage" -le "$stop_stage" ] || die "--stage $stage --stop-stage $stop_stage: expected a first stage that is not after the last"
+}
+
+yes_or_no() {  # yes_or_no VARIABLE
+  case ${!1} in yes|no) ;; *) die "--${1//_/-} '${!1}': expected yes or no" ;; esac
+}
+
+settings() { sed '/^for ((word/,$d' recipes/speech.sh; cat "$recipe_dir/conf/$conf.conf"; }  # lines VARIABLE=DEFAULT, and others
+
 known_options() {
-  { sed '/^for ((word/,$d' recipes/speech.sh; cat "$recipe_dir/conf/$conf.conf"; } |
-    sed -nE 's/^([a-z][a-z0-9_]*)=.*/--\1/p' | grep -v -- --recipe_dir | tr _ - | sort -u | tr '\n' ' '
+  settings | sed -nE 's/^([a-z][a-z0-9_]*)=.*/--\1/p' | grep -v -- --recipe_dir | tr _ - | sort -u | tr '\n' ' '
 }
 
 usage() {

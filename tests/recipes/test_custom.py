@@ -34,12 +34,12 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def run(checkout: Path, *options: str, notes: str = "notes") -> subprocess.CompletedProcess[str]:
+def run(checkout: Path, *options: str, recipe: str = "custom") -> subprocess.CompletedProcess[str]:
     """A run from a folder that is not the checkout."""
     elsewhere = checkout.parent / "my corpus"
     elsewhere.mkdir(exist_ok=True)
-    environment = {"PATH": "/usr/bin:/bin", "NOTES": str(checkout / notes)}
-    command = ["bash", str(checkout / "recipes" / "custom" / "run.sh"), *options]
+    environment = {"PATH": "/usr/bin:/bin", "NOTES": str(checkout / "notes")}
+    command = ["bash", str(checkout / "recipes" / recipe / "run.sh"), *options]
     return subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -177,6 +177,11 @@ def test_a_run_is_of_one_corpus(checkout: Path) -> None:
         ((*PARTS, "--publish", "yes"), "--publish yes: the figures of your own corpus stay in the run's folder"),
         ((*PARTS, "--vocabulary", "lexicon"), "--vocabulary lexicon: expected --lexicon FILE with it"),
         ((*PARTS, "--lang-kind", "subwords", "--lexicon", "x"), "--lang-kind subwords needs no lexicon"),
+        ((*PARTS, "--stage", "sweep"), "--stage 'sweep': expected the number of a stage"),
+        ((*PARTS, "--stop-stage", "-1"), "--stop-stage '-1': expected the number of a stage"),
+        ((*PARTS, "--stage", "7", "--stop-stage", "5"), "--stage 7 --stop-stage 5: expected a first stage that is not after"),
+        ((*PARTS, "--phone-loop", "0"), "--phone-loop '0': expected yes or no"),
+        ((*PARTS, "--cmudict", "true"), "--cmudict 'true': expected yes or no"),
         ((*PARTS, "--trian", "x"), "unknown option --trian; known: "),
     ],
     ids=lambda value: " ".join(value)[-30:],
@@ -189,3 +194,19 @@ def test_mistakes_are_one_line_before_any_work(checkout: Path, options: tuple[st
     assert len(done.stderr.splitlines()) == 1
     assert not (checkout / "exp").exists()
     assert not (checkout / "notes").exists()
+
+
+@pytest.mark.parametrize("recipe", ["an4", "demo", "speechocean762", "custom"])
+def test_what_is_yes_or_no_is_nothing_else(checkout: Path, recipe: str) -> None:
+    """`--distillation true` would be no, and `--warm true` yes."""
+    named = "paper publish triphone distillation sweep warm ablations sequence specialists large phone_loop wide"
+    for name in named.split():
+        done = run(checkout, f"--{name.replace('_', '-')}", "true", recipe=recipe)
+        assert (done.returncode, done.stderr) == (1, f"error: --{name.replace('_', '-')} 'true': expected yes or no\n")
+    assert not (checkout / "notes").exists()
+
+
+def test_no_stage_may_be_asked_for(checkout: Path) -> None:
+    """So that what stands before the stages can be looked at."""
+    commands = asked(checkout, *PARTS, "--stage", "900", "--stop-stage", "901")
+    assert of(commands, "asr-distill") == []
