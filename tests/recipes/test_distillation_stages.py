@@ -219,6 +219,16 @@ def test_smaller_ensembles_are_searched_at_the_scales_of_the_whole(tmp_path: Pat
     assert [c for c in commands(tmp_path, "measure_seeds() { :; }; decode_ensemble") if c[0] != "accuracy"] == []
 
 
+def test_sizes_that_the_ensemble_does_not_have_are_named_and_left_out(tmp_path: Path) -> None:
+    """AN4's configuration lists those of ten networks, whatever --ensemble-size."""
+    settings = "source recipes/an4/conf/recipe.conf; ensemble_size=3; say() { printf '%q\\n' \"$*\"; }"
+    asked = commands(tmp_path, f"{settings}; measure_seeds() {{ :; }}; train_ensemble; decode_ensemble")
+    said = [c[0] for c in asked if len(c) == 1]
+    assert said[0] == "the ensemble has 3 networks: none of 4 is searched"
+    assert len(said) == 6
+    assert {option(c, "--system")[0] for c in asked if c[0] == "decode"} == {"ensemble_2", "ensemble_3"}
+
+
 def test_the_other_means_are_searched_with_the_ablations(tmp_path: Path) -> None:
     """Stage 17 may be done when they are first asked for."""
     (tmp_path / "models/ab_half/seed0").mkdir(parents=True)
