@@ -162,7 +162,7 @@ transfer_students() {
     --config "$feature_config" --jobs "$threads"
   distill align forced --cuts "$cuts" --lang "$exp/lang" --scores-from "$exp/models/first/seed0" --output "$alignments"
   distill tree label --inventory "$exp/senones/senones.json" --alignments "$alignments" --cuts "$cuts" --output "$labels"
-  distill frames --cuts "$labels" --normalisation "$normalisation" --senones "$exp/senones/senones.json" --output "$transfer_frames"
+  write_frames "$labels" "$exp/senones/senones.json" "$transfer_frames" "$exp/senones/frames/train"
   soft_targets ensemble/seed0 transfer
   # shellcheck disable=SC2046
   distil_seeds transfer "$student_seeds" $(point "$transfer_targets") --soft-targets "$exp/targets/transfer"

@@ -172,17 +172,22 @@ train_monophone() {
 
 # senones_from ALIGNMENTS_DIR OUTPUT TRAIN_CUTS: a tree, its labels on every split, priors, frame stores
 senones_from() {
-  local alignments=$1 output=$2 train_cuts=$3 cuts split
+  local alignments=$1 output=$2 train_cuts=$3 cuts split of_train
   distill tree --lang "$exp/lang" --alignments "$alignments/alignments_train.jsonl.gz" --cuts "$exp/fbank/cuts_train.jsonl.gz" \
     --num-leaves "$num_leaves" --output "$output"
-  for split in train dev test; do
-    cuts=$exp/fbank/cuts_$split.jsonl.gz priors=()
-    [ "$split" != train ] || { cuts=$train_cuts; priors=(--priors "$output/priors.json"); }
+  for split in train dev test; do  # train first: frames of the others may be normalised as its are
+    cuts=$exp/fbank/cuts_$split.jsonl.gz priors=() of_train=$output/frames/train
+    [ "$split" != train ] || { cuts=$train_cuts; priors=(--priors "$output/priors.json"); of_train=""; }
     distill tree label --inventory "$output/senones.json" --alignments "$alignments/alignments_$split.jsonl.gz" \
       --cuts "$cuts" --output "$output/labels/cuts_$split.jsonl.gz" "${priors[@]}"
-    distill frames --cuts "$output/labels/cuts_$split.jsonl.gz" --normalisation "$normalisation" \
-      --senones "$output/senones.json" --output "$output/frames/$split"
+    write_frames "$output/labels/cuts_$split.jsonl.gz" "$output/senones.json" "$output/frames/$split" "$of_train"
   done
+}
+
+write_frames() {  # write_frames CUTS SENONES OUTPUT [TRAINING_FRAMES]: of which the statistics are taken where they are the corpus's
+  local normalised=(--normalisation "$normalisation")
+  [ "$normalisation" != corpus ] || [ -z "${4:-}" ] || normalised=(--normalisation-from "$4")
+  distill frames --cuts "$1" "${normalised[@]}" --senones "$2" --output "$3"
 }
 
 train_network() {  # train_network SENONES CONFIG OUTPUT SEEDS [OPTIONS]

@@ -21,7 +21,7 @@ source recipes/stages.sh
 source recipes/distillation.sh
 source recipes/paper_size.sh
 eval "$(sed -n '/^exp=""/,/^conf=/p' recipes/speech.sh)"
-for name in seq_of decode_system; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
+for name in seq_of decode_system senones_from write_frames; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
 keep_scale() { :; }
 exp=$1 sweep=no language_models=bigram engines=k2
 shift
@@ -110,6 +110,19 @@ def test_students_on_more_speeds_and_their_controls_differ_in_their_targets_only
     ]
     asked_for = f"transfer_targets='--temperature 7 --hard-weight 0'; {work}"
     assert option(trained(tmp_path, asked_for)["transfer"], "--temperature") == ["7"]
+
+
+@pytest.mark.parametrize("kind", ["speaker", "corpus"])
+def test_statistics_of_the_corpus_are_those_of_the_training_frames(tmp_path: Path, kind: str) -> None:
+    """Training refuses a store with other statistics than its own, and the members are asked about frames like theirs."""
+    work = f"measure_seeds() {{ :; }}; normalisation={kind}; senones_from align $exp/senones cuts; transfer_students"
+    frames = {Path(option(c, "--output")[0]): c for c in commands(tmp_path, work) if c[0] == "frames"}
+    train, *others = frames
+    assert [path.name for path in frames] == ["train", "dev", "test", "train"]
+    assert (option(frames[train], "--normalisation"), option(frames[train], "--normalisation-from")) == ([kind], [])
+    for path in others:
+        found = option(frames[path], "--normalisation"), option(frames[path], "--normalisation-from")
+        assert found == (([], [str(train)]) if kind == "corpus" else ([kind], []))
 
 
 def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: Path) -> None:
