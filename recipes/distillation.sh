@@ -47,11 +47,12 @@ soft_targets() {  # soft_targets TEACHER NAME [OPTIONS instead of target_mode]
   distill soft-targets --teacher "$exp/models/$1" --frames "$(training_frames)" --output "$exp/targets/$2" $mode $target_options
 }
 
-# measure_seeds SYSTEM "SEEDS" [TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The first seed
-# chooses its scales on dev and the others take them; with TUNED, all take those of that system's first seed. What is newer than
-# the model is left alone.
+# measure_seeds SYSTEM "SEEDS" [TUNED SEED_OF_TUNED]: frame accuracy of models/SYSTEM/seedN, and the search of the test set. The
+# first seed chooses its scales on dev and the others take them; with TUNED, all take those of that system's seed, which has
+# chosen them before. What is newer than the model is left alone.
 measure_seeds() {
   local system=$1 seed first=${2%% *} tuned=${3:-$1} model
+  local seed_of_tuned=${4:-$first}
   for seed in $2; do
     model=$exp/models/$system/seed$seed
     # shellcheck disable=SC2046,SC2086
@@ -62,10 +63,8 @@ measure_seeds() {
       newer "$exp/decode/${system}_$(last_searched)/seed$seed/test/decode.json" "$model" ||
         decode_system "$system" "$model" senones "$exp/senones/labels" "$exp/decode/${system}_{lm}/seed$seed" "${engines%% *}"
       [ -f "$model/ensemble.json" ] || keep_scale "$system" "$seed"
-    elif [ "$tuned" = "$system" ]; then
-      search_test "$system" "$seed" "$tuned" "$first"
     else
-      search_test "$system" "$seed" "$tuned" "${student_seeds%%[-,]*}"
+      search_test "$system" "$seed" "$tuned" "$seed_of_tuned"
     fi
   done
 }
@@ -211,7 +210,7 @@ train_ablations() {
   local student_options="$student_options $ablation_options"
   local half=$((student_width / 2)) quarter=$((student_width / 4)) wide=$((student_width * 3 / 2))
   soft_targets geometric/seed0 geometric
-  soft_targets distilled/seed0 generation2
+  soft_targets "distilled/seed$(first_seed "$student_seeds")" generation2
   # shellcheck disable=SC2046
   {
     [ -z "$ablation_options" ] || distil_seeds ab_reference 0 $(point)
@@ -267,16 +266,17 @@ compare_stores() {
   # shellcheck disable=SC2046
   for mode in topk topk_44 topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
   measure_seeds dense "0 1 2"
-  for mode in topk topk_44 topk_mean sampled; do measure_seeds "$mode" "0 1 2" dense; done
+  for mode in topk topk_44 topk_mean sampled; do measure_seeds "$mode" "0 1 2" dense 0; done
 }
 
 decode_ablations() {
-  local folder name language_models=${language_models##* } accuracy_sets="dev test"  # enough here
+  local folder name language_models=${language_models##* } accuracy_sets="dev test" student  # enough here
+  student=$(first_seed "$student_seeds")
   for folder in "$exp"/models/ab_*; do
     name=$(basename "$folder")
     case $name in
-      *_hard) measure_seeds "$name" 0 control ;;
-      *) measure_seeds "$name" 0 distilled ;;
+      *_hard) measure_seeds "$name" 0 control "$student" ;;
+      *) measure_seeds "$name" 0 distilled "$student" ;;
     esac
   done
   for name in geometric weighted best; do
@@ -285,20 +285,22 @@ decode_ablations() {
   done
 }
 
-# Lattice-free MMI from a baseline and from the students that there are, and for each the same steps of plain cross-entropy; all decoded at scales of
-# their own.
+# Lattice-free MMI from the first baseline and from the first of the students and of the warm ones, where there are any, and for
+# each the same steps of plain cross-entropy. All are written as seed 0, and decoded at scales of their own.
 train_sequence() {
-  local system of options
+  local system of options start
   for system in baseline distilled warm; do
-    [ -d "$exp/models/$system/seed0" ] || continue
+    start=$exp/models/$system/seed$(first_seed "$student_seeds")
+    [ "$system" != baseline ] || start=$exp/models/baseline/seed$(first_seed "$seeds")
+    [ -d "$start" ] || continue
     # the options that the network was trained with, for they may say its size; those of the sequence stage win
     of=$config options="$train_options $sequence_options"
     [ "$system" = baseline ] || { of=$student_config options="$student_options $sequence_options"; }
     # shellcheck disable=SC2086
     train_seeds "$of" "mmi_$system" 0 --objective lfmmi --alignments "$exp/align/alignments_train.jsonl.gz" \
-      --initial-model "$exp/models/$system/seed0" $options
+      --initial-model "$start" $options
     # shellcheck disable=SC2086
-    train_seeds "$of" "ce_$system" 0 --initial-model "$exp/models/$system/seed0" $options
+    train_seeds "$of" "ce_$system" 0 --initial-model "$start" $options
     measure_seeds "mmi_$system" 0
     measure_seeds "ce_$system" 0
   done

@@ -3,7 +3,8 @@
 # Clusters from the posteriors of the training frames, a specialist for each with hard and with section 6.1's soft targets,
 # and what both add on dev and test: specialists/clusters.json, combined.json, per_utterance.jsonl.
 train_specialists() {
-  local generalist=$exp/models/baseline/seed${seeds%%[-,]*} targets options
+  local generalist targets options
+  generalist=$exp/models/baseline/seed$(first_seed "$seeds")
   # shellcheck disable=SC2086  # the options are words
   distill specialists cluster --model "$generalist" --frames "$exp/senones/frames/train" --num-clusters "$specialist_clusters" \
     --size "$specialist_size" --autocast auto $cluster_options --output "$exp/specialists/clusters.json"

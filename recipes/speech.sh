@@ -298,6 +298,8 @@ seq_of() {  # 0-2,5 to 0 1 2 5
   for part in ${1//,/ }; do seq "${part%-*}" "${part#*-}"; done | tr '\n' ' '
 }
 
+first_seed() { echo "${1%%[-,]*}"; }  # of what seq_of takes
+
 check_alignment() {  # against an independent alignment, where the corpus has one
   if [ -n "$reference_alignment" ] && [ -f "$reference_alignment" ]; then
     for kind in mono align; do
@@ -308,11 +310,12 @@ check_alignment() {  # against an independent alignment, where the corpus has on
 }
 
 wider_beams() {  # the same search with wider beams: what it changes is search error
-  local first=${engines%% *} name
+  local first=${engines%% *} name seed
+  seed=$(first_seed "$seeds")
   for name in $language_models; do
     # shellcheck disable=SC2086
-    distill decode --model "$exp/models/baseline/seed${seeds%%[-,]*}" --system baseline_wide --engine "$first" \
-      --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed${seeds%%[-,]*}/dev/tuned.json" \
+    distill decode --model "$exp/models/baseline/seed$seed" --system baseline_wide --engine "$first" \
+      --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed$seed/dev/tuned.json" \
       $wide_options --output "$exp/decode/baseline_wide_$name/seed0/test"
   done
 }

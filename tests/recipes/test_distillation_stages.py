@@ -21,7 +21,7 @@ source recipes/stages.sh
 source recipes/distillation.sh
 source recipes/paper_size.sh
 eval "$(sed -n '/^exp=""/,/^conf=/p' recipes/speech.sh)"
-for name in seq_of decode_system senones_from write_frames; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
+for name in seq_of first_seed decode_system senones_from write_frames; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
 keep_scale() { :; }
 exp=$1 sweep=no language_models=bigram engines=k2
 shift
@@ -156,6 +156,29 @@ def test_sequence_training_has_the_same_steps_of_cross_entropy_beside_it(tmp_pat
         # a network is of the size of the one that it starts from; of what is said twice the last counts
         size = "network.width=9" if system == "baseline" else "network.layers=2"
         assert option(mmi, "--set")[:2] == [size, "epochs=1"]
+
+
+def test_seeds_need_not_begin_at_zero(tmp_path: Path) -> None:
+    settings = "seeds=3,4 student_seeds=1-2"
+    for folder in ("baseline/seed3", "distilled/seed1", "warm/seed1", "ab_half/seed0", "ab_half_hard/seed0"):
+        (tmp_path / "models" / folder).mkdir(parents=True)
+    asked = commands(tmp_path, f"{settings}; train_ablations")
+    teachers = [option(c, "--teacher")[0] for c in asked if c[0] == "soft-targets"]
+    assert f"{tmp_path}/models/distilled/seed1" in teachers
+    assert not any("distilled/seed0" in teacher for teacher in teachers)
+
+    found = trained(tmp_path, f"measure_seeds() {{ :; }}; {settings}; train_sequence")
+    starts = {name: option(words, "--initial-model")[0].removeprefix(f"{tmp_path}/models/") for name, words in found.items()}
+    read = {"baseline": "baseline/seed3", "distilled": "distilled/seed1", "warm": "warm/seed1"}
+    assert starts == {f"{kind}_{system}": start for kind in ("mmi", "ce") for system, start in read.items()}
+    assert {option(words, "--seeds")[0] for words in found.values()} == {"0"}  # as the reports read them
+
+    asked = commands(tmp_path, f"{settings}; decode_ablations; compare_stores")
+    chosen = {option(c, "--output")[0] for c in asked if c[0] == "decode" and "--scale-grid" in c}
+    dev = {f"{tmp_path}/decode/{system}_bigram/seed1/dev" for system in ("distilled", "control")} | chosen  # by earlier stages
+    scales = {str(Path(option(c, "--scales-from")[0]).parent) for c in asked if c[0] == "decode" and "--scales-from" in c}
+    assert {place for place in scales if "_phones" not in place} <= dev
+    assert f"{tmp_path}/decode/dense_bigram/seed0/dev" in scales
 
 
 def written(exp: Path, asked: list[list[str]]) -> set[str]:
