@@ -252,7 +252,7 @@ hard_ablation() { train_seeds "$student_config" "ab_$1_hard" 0 $student_options 
 compare_stores() {
   # shellcheck disable=SC2034  # for distil_seeds and measure_seeds
   local student_options="$student_options $ablation_options" language_models=${language_models##* } accuracy_sets="dev test"
-  local phone_loop=no
+  local phone_loop=no whole=ensemble
   distill soft-targets --study --teacher "$exp/models/ensemble/seed0" --frames "$exp/senones/frames/dev" --output "$exp/targets/study.json"
   local chosen=$temperature mode
   [ "$sweep" = no ] ||
@@ -261,8 +261,9 @@ compare_stores() {
   soft_targets ensemble/seed0 topk_44 --mode topk --top-k 6 --tail-rank 44 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 topk_mean --mode topk --top-k 16 --tail-rank 0 --temperatures "1,$chosen"
   soft_targets ensemble/seed0 sampled --mode sampled --temperatures "$chosen"
+  [ "$target_mode" = "--mode dense" ] || { whole=dense; soft_targets ensemble/seed0 dense --mode dense; }
   # shellcheck disable=SC2046
-  distil_seeds dense 0-2 $(point)
+  distil_seeds dense 0-2 $(point) --soft-targets "$exp/targets/$whole"
   # shellcheck disable=SC2046
   for mode in topk topk_44 topk_mean sampled; do distil_seeds "$mode" 0-2 $(point) --soft-targets "$exp/targets/$mode"; done
   measure_seeds dense "0 1 2"

@@ -157,6 +157,15 @@ def test_ablations_want_every_senone_of_the_targets(checkout: Path) -> None:
     assert option(targets, "--mode") == ["sampled"]
 
 
+def test_targets_are_stored_for_every_temperature_that_an_option_names(checkout: Path) -> None:
+    options = ("--distillation", "yes", "--stage", "18", "--stop-stage", "18", "--transfer-speeds", "0.9,1.0", "--warm", "yes")
+    own = ("--transfer-targets", "--temperature 3 --hard-weight 0", "--warm-targets", "--hard-weight 0 --temperature=1.5")
+    (targets,) = of(asked(checkout, *PARTS, *options, *own), "asr-distill", "soft-targets")
+    assert option(targets, "--temperatures") == ["1,1.5,2,3,5,10"]
+    (targets,) = of(asked(checkout, *PARTS, *options), "asr-distill", "soft-targets")
+    assert option(targets, "--temperatures") == ["1,2,5,10"]
+
+
 def test_a_run_is_of_one_corpus(checkout: Path) -> None:
     assert run(checkout, *PARTS, "--stop-stage", "1").returncode == 0
     assert run(checkout, *PARTS, "--stop-stage", "2", "--num-leaves", "90").returncode == 0  # no option of the preparation

@@ -137,6 +137,14 @@ def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: 
     assert [option(c, "--autocast") for c in asked if c[0] == "soft-targets" and "--mode" in c] == 4 * [["auto"]]
 
 
+def test_the_store_that_holds_everything_is_written_where_the_students_have_another(tmp_path: Path) -> None:
+    work = "measure_seeds() { :; }; target_mode='--mode topk --temperatures 1,2'; compare_stores"
+    student = trained(tmp_path, work)["dense"]
+    targets = {option(c, "--output")[0]: c for c in commands(tmp_path, work) if c[0] == "soft-targets"}
+    (read,) = option(student, "--soft-targets")
+    assert (option(targets[read], "--mode"), option(targets[read], "--temperatures")) == (["dense"], [])
+
+
 def test_logits_are_matched_where_the_store_holds_them(tmp_path: Path) -> None:
     assert "ab_logits" in trained(tmp_path, "train_ablations")
     assert "ab_logits" not in trained(tmp_path, "target_mode='--mode topk --temperatures 1'; train_ablations")
