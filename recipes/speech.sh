@@ -67,11 +67,11 @@ transfer_targets=""        # such as --temperature 2 --hard-weight 0; the sweep'
 warm=no                    # yes: also students and controls that start from the baseline of their seed
 warm_options=""            # such as --set epochs=6, over student_options
 warm_targets=""            # the same for them
-small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:epochs; "" for none
+small_data="0.03:60 0.1:30 0.2:20 0.5:12"  # share of the training utterances:epochs; "" for none; reports: 3, 10, 20, 50 % only
 small_data_seeds=0
 ablations=no
 ablation_options=""        # such as --set epochs=4: a smaller budget for all of them, and for the student they are compared with
-sequence=no                # yes: fine-tune the first baseline and the first of each kind of student by lattice-free MMI
+sequence=no                # yes: fine-tune by lattice-free MMI the first baseline, student and (with warm=yes) warm student
 sequence_options="--set epochs=1 --set learning_rate=1.0e-4 --set batch_size=2500 --set keep=last"
 # --- specialists for senones (stage 30), from the first baseline
 specialists=no             # yes: clusters of confusable senones, a specialist for each with hard and with soft targets
@@ -160,6 +160,18 @@ build_lang() {
         --output "$exp/lang/G_${name}_${scale}_$penalty.fst"
     done
   done
+  write_vocabulary "$exp/lang/${language_models%% *}.arpa"
+}
+
+write_vocabulary() {  # write_vocabulary ARPA: lang/vocabulary.txt, the words that can be recognised: those of ARPA that lang has too
+  python -c 'import sys
+from asr_distill.base import write_text
+from asr_distill.lang.arpa import END, UNKNOWN_NAMES, Arpa
+from asr_distill.lang.symbols import SymbolTable
+arpa, lang = sys.argv[1:]
+known = set(SymbolTable.read(f"{lang}/words.txt")) - {END, *UNKNOWN_NAMES}
+write_text(f"{lang}/vocabulary.txt", "".join(f"{word}\n" for word in sorted(known.intersection(Arpa.read(arpa).words))))' \
+    "$1" "$exp/lang"
 }
 
 train_monophone() {
@@ -367,7 +379,7 @@ if [ "$distillation" = yes ]; then
   if [ "$ablations" = yes ]; then
     run_stage 26 ablations "targets/" "models/ab_*" train_ablations
     run_stage 27 decode-ablations "graph/, models/" "decode/, accuracy/" decode_ablations
-    run_stage 28 stores "models/ensemble/" "targets/, models/topk/, models/topk_mean/, models/sampled/" compare_stores
+    run_stage 28 stores "models/ensemble/" "targets/, models/dense/, models/topk/, models/topk_44/, models/topk_mean/, models/sampled/" compare_stores
   fi
 fi
 [ "$sequence" = no ] || run_stage 29 sequence "models/, align/" "models/mmi_*, models/ce_*, decode/" train_sequence

@@ -106,6 +106,7 @@ def test_what_is_recognised_is_a_matter_of_the_language_model(checkout: Path) ->
     assert (option(ngram, "--vocabulary"), option(ngram, "--unknown-word")) == (["train"], ["<UNK>"])
     assert option(ngram, "--method") == ["kneser_ney"]
     assert all("--unknown-word" not in words for words in of(commands, "asr-distill", "lang", "g"))
+    assert [words[-2:] for words in of(commands, "python", "-c")][-1:] == [["exp/custom/lang/ngram.arpa", "exp/custom/lang"]]
 
 
 def test_a_language_model_of_ones_own_is_taken_as_it_is(checkout: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ source recipes/stages.sh
 source recipes/distillation.sh
 source recipes/paper_size.sh
 eval "$(sed -n '/^exp=""/,/^conf=/p' recipes/speech.sh)"
-for name in seq_of first_seed decode_system senones_from write_frames; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
+for name in seq_of first_seed decode_system senones_from write_frames write_vocabulary; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
 keep_scale() { :; }
 exp=$1 sweep=no language_models=bigram engines=k2
 shift
@@ -123,6 +124,21 @@ def test_statistics_of_the_corpus_are_those_of_the_training_frames(tmp_path: Pat
     for path in others:
         found = option(frames[path], "--normalisation"), option(frames[path], "--normalisation-from")
         assert found == (([], [str(train)]) if kind == "corpus" else ([kind], []))
+
+
+def test_the_vocabulary_is_what_the_language_model_and_the_lexicon_share(tmp_path: Path) -> None:
+    """`--vocabulary train` restricts the language model only: the lexicon has words that are never recognised."""
+    (tmp_path / "lang").mkdir()
+    names = ["<eps>", "NEVER", "ZWEI", "\u00c4PFEL", "<UNK>", "#0", "<s>", "</s>"]
+    (tmp_path / "lang" / "words.txt").write_text("".join(f"{name} {i}\n" for i, name in enumerate(names)), encoding="utf-8")
+    unigrams = ["<s>", "</s>", "<UNK>", "<unk>", "ZWEI", "\u00c4PFEL", "UNSAYABLE"]
+    counts = f"\\data\\\nngram 1={len(unigrams)}\nngram 2=1\n\n\\1-grams:\n"
+    entries = "".join(f"-1.0\t{name}\t-0.1\n" for name in unigrams)
+    arpa = tmp_path / "lang" / "bigram.arpa"
+    arpa.write_text(f"{counts}{entries}\n\\2-grams:\n-1.0\tZWEI ZWEI\n\n\\end\\\n", encoding="utf-8")
+    python = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}'
+    assert commands(tmp_path, f"{python}; write_vocabulary {shlex.quote(str(arpa))}") == []
+    assert (tmp_path / "lang" / "vocabulary.txt").read_text(encoding="utf-8") == "ZWEI\n\u00c4PFEL\n"
 
 
 def test_students_of_every_mode_of_the_store_differ_in_the_store_only(tmp_path: Path) -> None:
