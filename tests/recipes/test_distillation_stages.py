@@ -22,7 +22,9 @@ source recipes/stages.sh
 source recipes/distillation.sh
 source recipes/paper_size.sh
 eval "$(sed -n '/^exp=""/,/^conf=/p' recipes/speech.sh)"
-for name in seq_of first_seed decode_system senones_from write_frames write_vocabulary; do eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"; done
+for name in seq_of first_seed decode_system senones_from write_frames write_vocabulary; do
+  eval "$(sed -n "/^$name()/,/^}/p" recipes/speech.sh)"
+done
 keep_scale() { :; }
 exp=$1 sweep=no language_models=bigram engines=k2
 shift
