@@ -26,8 +26,9 @@ _log = logging.getLogger("asr_distill")
 def build_report(
     run: str | Path, config: ReportConfig, allow_missing: bool = False, published: str | Path | None = None
 ) -> Report:
-    """Collects a run. With ``allow_missing``, systems and seeds that are not decoded yet are left out and named in the log;
-    with ``published``, a directory, what was published there and is not of this run is kept (which implies ``allow_missing``).
+    """Collects a run. With ``allow_missing``, systems and seeds that are not decoded yet are left out and named in the log,
+    and what their rows say beside the test figures is null where it is not there; with ``published``, a directory, what was
+    published there and is not of this run is kept (which implies ``allow_missing``).
 
     Raises `UserError` where a decode directory or figure is missing, test utterances differ between systems, a figure is NaN.
     """
@@ -67,7 +68,7 @@ def _collect(run: Path, system: Any, allow_missing: bool, left_out: list[str]) -
     if absent:
         lacking = ", ".join(str(seed) for seed in system.seeds if seed not in seeds)
         left_out.append(f"{system.name} (seeds {lacking})" if seeds else system.name)
-    return collect_system(run, system, seeds) if seeds else None
+    return collect_system(run, system, seeds, allow_missing) if seeds else None
 
 
 def _entry(one: Collected, config: ReportConfig) -> dict[str, Any]:

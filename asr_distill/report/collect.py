@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import struct
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from typing import Any
 from asr_distill.base import UserError, read_json
 from asr_distill.report.configuration import SystemConfig
 from asr_distill.report.figures import rounded
-from asr_distill.report.values import mean_figure, read_figure
+from asr_distill.report.values import follow, mean_figure, read_figure
 from asr_distill.scoring import Utterance, metric_counts, read_hypotheses
+
+_log = logging.getLogger("asr_distill")
 
 _RTF_PARTS = ("features", "network", "search")
 # What a decode.json says about the search, kept with the figures.
@@ -46,8 +49,14 @@ def decoded_seeds(run: Path, config: SystemConfig) -> list[int]:
     return [seed for seed in config.seeds if (run / fill(config.decode, seed) / "hypotheses.jsonl").is_file()]
 
 
-def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int]) -> Collected:
-    """Reads the decode directories of these seeds. Raises `UserError` where phones or seeds do not fit the utterances."""
+def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int], allow_missing: bool = False) -> Collected:
+    """Reads the decode directories of these seeds. Raises `UserError` where phones or seeds do not fit the utterances.
+
+    With ``allow_missing``, what ``per``, ``train``, ``dev`` or ``dev_wer`` names and is not there is not measured, and named
+    in the log.
+    """
+    if allow_missing:
+        config = _without_absent(run, config, seeds)
     utterances = {seed: read_hypotheses(run / fill(config.decode, seed)) for seed in seeds}
     if config.per:
         utterances = {seed: _with_phones(utterances[seed], run / fill(config.per, seed), config.name) for seed in seeds}
@@ -71,7 +80,7 @@ def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int]) -> Col
     }
     dev, dev_wer = _split_figures(run, config.dev, seeds, config.name)
     if config.dev_wer is not None:
-        dev_wer = mean_figure(run, config.dev_wer, seeds)
+        dev_wer = mean_figure(run, _first(config.dev_wer, seeds), seeds)
     train, _ = _split_figures(run, config.train, seeds, config.name)
     entry |= {"frame_accuracy": {"train": train, "dev": dev}, "wer": {"dev": dev_wer}}
     return Collected(
@@ -81,6 +90,41 @@ def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int]) -> Col
         {str(detail["engine"]) for detail in details if detail.get("engine")},
         {str(detail["device"]) for detail in details if detail.get("device")},
     )
+
+
+def _without_absent(run: Path, config: SystemConfig, seeds: Sequence[int]) -> SystemConfig:
+    """The row without the figures of which a seed's file, folder or key is absent."""
+    absent: dict[str, Any] = {}
+    for key in ("per", "train", "dev", "dev_wer"):
+        where = getattr(config, key)
+        found = (
+            next((what for seed in seeds if (what := _absent(run, fill(_first(where, seeds), seed)))), None) if where else None
+        )
+        if found:
+            absent[key] = None
+            _log.warning("system %s: %s is not measured: %s", config.name, key, found)
+    return dataclasses.replace(config, **absent)
+
+
+def _absent(run: Path, where: str) -> str | None:
+    """What is not there of a decode directory or of ``FILE#key``; None where all is."""
+    file, mark, keys = where.partition("#")
+    path = run / file if mark else run / file / "hypotheses.jsonl"
+    if not path.is_file():
+        return f"no {path}"
+    if not mark:
+        return None
+    content = read_json(path)
+    try:
+        follow(content, keys.split("."), str(path))
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _first(where: str, seeds: Sequence[int]) -> str:
+    """A path of report.yaml with the first of the row's seeds that are there."""
+    return where.replace("{first}", str(seeds[0]))
 
 
 def _with_phones(utterances: Sequence[Utterance], folder: Path, name: str) -> list[Utterance]:

@@ -14,7 +14,8 @@ class SystemConfig:
     """One row. ``decode`` and ``dev`` are decode directories, ``per`` a phone-loop decode of the same split as ``decode``.
 
     ``train`` is a decode directory (with frame counts) or ``FILE#key`` of a frame accuracy in per cent; ``dev`` likewise.
-    ``dev_wer`` is ``FILE#key`` of a word error rate in per cent, where ``dev`` is no decode directory.
+    ``dev_wer`` is ``FILE#key`` of a word error rate in per cent, where ``dev`` is no decode directory; ``{first}`` in it is
+    the first of ``seeds`` that is decoded: the one whose decode of dev chose the scales.
     ``cross_entropy`` is ``FILE#store.key`` in nats per frame on test, null where the file or its store is not there.
     ``model`` is a model directory, for the count of parameters; an ensemble of ``models`` equal members counts it so often.
     ``models`` may be ``FILE#key`` of a number or of the list of members; ``{models}`` in the label is that number.

@@ -10,8 +10,8 @@
       - {name: baseline_uniform, template: network, model: baseline, lm: uniform}
 
 A template holds keys of a system and may stand on another. ``{name}`` and ``{lm}`` are those of the row, ``{model}`` is what a
-row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed; so is ``{models}`` of
-a label, the number of its networks. A row's own keys win.
+row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed; so are ``{models}`` of
+a label, the number of its networks, and ``{first}`` of ``dev_wer``, the first seed that is decoded. A row's own keys win.
 
 ``base: FILE``, relative to the file that says it, is a report.yaml that this one stands on: its mappings are taken key by key,
 a system of a name that is there already adds its keys to that row, and other rows of lists come after those there, but for
@@ -38,7 +38,8 @@ from typing import Any
 from asr_distill.base import UserError, from_mapping, read_yaml
 from asr_distill.report.configuration import ReportConfig, SystemConfig
 
-PLACEHOLDERS = ("lm", "model", "models", "name", "seed")
+PLACEHOLDERS = ("first", "lm", "model", "models", "name", "seed")
+_LATER = ("first", "models", "seed")  # filled in when the row's decodes are read
 _KEYS = {field.name for field in dataclasses.fields(SystemConfig)} | {"template"}
 
 
@@ -123,7 +124,8 @@ def _expand(system: Any, templates: Mapping[str, Any], where: str) -> Any:
     template = _resolve(row.pop("template"), templates, where)
     model = row.pop("model", name)
     whole = {**template, **row}
-    return _fill(whole, {"name": name, "model": model, "lm": whole.get("lm"), "seed": "{seed}", "models": "{models}"}, where)
+    later = {placeholder: f"{{{placeholder}}}" for placeholder in _LATER}
+    return _fill(whole, {"name": name, "model": model, "lm": whole.get("lm"), **later}, where)
 
 
 def _resolve(name: Any, templates: Mapping[str, Any], where: str, above: tuple[Any, ...] = ()) -> dict[str, Any]:

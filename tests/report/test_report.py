@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,51 @@ def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"later.*allow-missing"):
         build_report(run, config)
     assert len(build_report(run, config, allow_missing=True).results["systems"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "where", "told"),
+    [
+        ("per", "decode/baseline_phones/seed{seed}/test", "baseline_phones/seed1/test"),
+        ("dev", "decode/baseline/seed{seed}/dev", "baseline/seed1/dev"),
+        ("dev", "accuracy/seed{seed}.json#dev.accuracy", "no 'dev'; found test"),
+        ("train", "accuracy/seed{seed}.json#train.accuracy", "no 'train'; found test"),
+        ("dev_wer", "decode/baseline/seed{first}/dev/decode.json#error_rate", "no 'error_rate'"),
+        ("dev_wer", "decode/baseline/seed7/dev/decode.json#error_rate", "seed7/dev/decode.json"),
+    ],
+)
+def test_what_an_option_leaves_out_is_not_measured(
+    run: Path, key: str, where: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("decode/baseline_phones/seed1/test", "decode/baseline/seed1/dev"):
+        shutil.rmtree(run / folder)
+    write_json(run / "accuracy/seed0.json", {"test": {"accuracy": 60.0}})
+    kept = {name: value for name, value in CONFIG["systems"][0].items() if name not in ("per", "dev", "train")}
+    systems = [{**kept, key: where}, *CONFIG["systems"][1:]]
+    config = load_config(ReportConfig, configuration(run, systems=systems))
+    with pytest.raises(UserError):
+        build_report(run, config)
+    with caplog.at_level("WARNING", "asr_distill"):
+        baseline = build_report(run, config, allow_missing=True).results["systems"][0]
+    assert f"system baseline: {key} is not measured" in caplog.text
+    assert told in caplog.text
+    assert baseline["wer"]["test"] is not None
+    assert (baseline["per"], baseline["wer"]["dev"], baseline["frame_accuracy"]["dev"]) == (None, None, None)
+    assert baseline["frame_accuracy"]["train"] is None
+
+
+def test_the_dev_error_rate_is_of_the_first_seed_that_is_decoded(run: Path) -> None:
+    for seed in (0, 1):
+        write_json(run / f"decode/baseline/seed{seed}/dev/decode.json", {"error_rate": 10.0 + seed})
+    row = {**CONFIG["systems"][0], "dev_wer": "decode/baseline/seed{first}/dev/decode.json#error_rate"}
+
+    def dev_wer(allow_missing: bool) -> Any:
+        config = load_config(ReportConfig, configuration(run, systems=[row, *CONFIG["systems"][1:]]))
+        return build_report(run, config, allow_missing).results["systems"][0]["wer"]["dev"]
+
+    assert dev_wer(allow_missing=False) == 10.0
+    shutil.rmtree(run / "decode/baseline/seed0")
+    assert dev_wer(allow_missing=True) == 11.0
 
 
 def test_a_list_of_the_run_becomes_a_table(run: Path) -> None:
