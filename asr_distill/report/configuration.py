@@ -73,7 +73,8 @@ class GainConfig:
 class RegainedConfig:
     """Of what a system loses against ``full``, the share that another wins back: ``pairs`` maps the winner to the loser.
 
-    (winner - loser) / (full - loser) in ``metric`` on test: 1 where nothing of the loss is left.
+    (winner - loser) / (full - loser) in ``metric`` on test: 1 where nothing of the loss is left. Null where the interval of the
+    loss itself, full - loser, does not exclude zero.
     """
 
     full: str

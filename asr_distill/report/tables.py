@@ -63,7 +63,8 @@ def _add_regained(
         if loser in utterances and regained.full in utterances:
             names = [loser, regained.full, row["system"]]
             found = share_of_gain(results, utterances, names, regained.metric, config)
-            share, interval = found.share, found.ci95
+            if found.counts:
+                share, interval = found.share, found.ci95
         row |= rounded({"regained": share, "regained_ci95": interval})
 
 

@@ -152,6 +152,21 @@ def test_the_share_of_a_loss_that_is_won_back(run: Path) -> None:
         build(run, tables={"t": {"rows": ["baseline"], "regained": {"full": "baseline", "pairs": {"baseline": "gone"}}}})
 
 
+def test_the_share_of_a_loss_that_may_be_none_is_not_quoted(run: Path) -> None:
+    decode(run / "decode/hard/test", errors=9, correct=40)
+    path = run / "decode/hard/test/hypotheses.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:  # the full set has 60 right of each: three speakers lose something, the fourth wins more than one of them
+        row["correct_frames"] = 80 if row["speaker"] == "spk0" else 50
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    decode(run / "decode/soft/test", errors=7, correct=59)
+    small = [{"name": name, "decode": f"decode/{name}/test"} for name in ("hard", "soft")]
+    table = {"rows": ["baseline", "soft"], "regained": {"full": "baseline", "pairs": {"soft": "hard"}}}
+    results = build(run, systems=[*CONFIG["systems"], *small], tables={"table5": table})
+    assert results["tables"]["table5"][1]["regained"] is None
+    assert results["tables"]["table5"][1]["regained_ci95"] is None
+
+
 def test_cross_entropy_is_a_mean_over_seeds_or_not_measured(run: Path) -> None:
     def measured(figure: str) -> Any:
         systems = [{**CONFIG["systems"][0], "cross_entropy": figure}, *CONFIG["systems"][1:]]
