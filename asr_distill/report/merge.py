@@ -52,10 +52,18 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     for key in ("comparisons", "tables", "table_titles", "values", "lists"):
         report.results[key] = earlier.get(key) or report.results.get(key, {})
     report.results["pictures"] = earlier.get("pictures") or []
-    engines = {str(entry["engine"]) for entry in report.results["systems"] if entry.get("engine")}
-    report.results["environment"]["engine"] = ", ".join(sorted(engines)) or None
+    report.results["environment"]["engine"] = ", ".join(sorted(_engines(report.results["systems"]))) or None
     known = report.results["headline"]
     known |= {name: value for name, value in (earlier.get("headline") or {}).items() if name in known or not known}
+
+
+def _engines(entries: list[dict[str, Any]]) -> set[str]:
+    """All engines; a row whose seeds were searched by several has a list of them."""
+    found: set[str] = set()
+    for entry in entries:
+        engines = entry.get("engine")
+        found.update(str(engine) for engine in (engines if isinstance(engines, list) else [engines]) if engine)
+    return found
 
 
 def _over(entry: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,17 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     assert all(row["same"] for row in recompute(target / "per_utterance.jsonl", target / "results.json"))
 
 
+def test_the_engines_of_a_row_whose_seeds_differ_are_named_one_by_one(run: Path, tmp_path: Path) -> None:
+    detail = read_json(run / "decode/baseline/seed1/test/decode.json")
+    write_json(run / "decode/baseline/seed1/test/decode.json", {**detail, "engine": "kaldi"})
+    config = load_config(ReportConfig, configuration(run))
+    full = build_report(run, config)
+    assert full.results["systems"][0]["engine"] == ["k2", "kaldi"]
+    publish(full, run, tmp_path / "published")
+    merged = build_report(run, config, published=tmp_path / "published")
+    assert merged.results["environment"]["engine"] == full.results["environment"]["engine"] == "k2, kaldi"
+
+
 def test_pictures_are_published_beside_the_page_and_stay_when_a_later_run_has_none(run: Path, tmp_path: Path) -> None:
     target, pictures = tmp_path / "published", {"ensemble/curve.png": "Gain by size.", "nowhere.png": "Not drawn."}
     (run / "ensemble").mkdir()
