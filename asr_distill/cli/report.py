@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--publish", metavar="DIR", help="write results.json, per_utterance.jsonl, RESULTS.md here (default: --run)"
     )
     parser.add_argument("--merge", action="store_true", help="keep systems published there that this run does not have")
+    parser.add_argument(
+        "--merge-fewer-seeds", action="store_true", help="with --merge: let this run replace systems published with more seeds"
+    )
     parser.add_argument("--allow-missing", action="store_true", help="leave out systems that are not decoded yet")
     parser.add_argument("--html", metavar="FILE", help="also write one HTML page")
     parser.add_argument("--plots", metavar="DIR", help="also write small PNG plots (needs matplotlib); they go into --html too")
@@ -54,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         if args.merge and not args.publish:
             raise UserError("--merge keeps what was published: give --publish DIR too")
+        if args.merge_fewer_seeds and not args.merge:
+            raise UserError("--merge-fewer-seeds says what --merge may replace: give --merge too")
         config = load_report_config(args.config)
-        report = build_report(args.run_directory, config, args.allow_missing, published=args.publish if args.merge else None)
+        published = args.publish if args.merge else None
+        report = build_report(args.run_directory, config, args.allow_missing, published, args.merge_fewer_seeds)
         folder = args.publish or args.run_directory
         written = [str(path) for path in publish(report, args.run_directory, folder, config.pictures)]
         results = report.results

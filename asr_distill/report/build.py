@@ -24,11 +24,16 @@ _log = logging.getLogger("asr_distill")
 
 
 def build_report(
-    run: str | Path, config: ReportConfig, allow_missing: bool = False, published: str | Path | None = None
+    run: str | Path,
+    config: ReportConfig,
+    allow_missing: bool = False,
+    published: str | Path | None = None,
+    fewer_seeds: bool = False,
 ) -> Report:
     """Collects a run. With ``allow_missing``, systems and seeds that are not decoded yet are left out and named in the log,
     and what their rows say beside the test figures is null where it is not there; with ``published``, a directory, what was
-    published there and is not of this run is kept (which implies ``allow_missing``).
+    published there and is not of this run is kept (which implies ``allow_missing``). A system that was published with seeds
+    that this run lacks is replaced only with ``fewer_seeds``.
 
     Raises `UserError` where a decode directory or figure is missing, test utterances differ between systems, a figure is NaN.
     """
@@ -55,7 +60,7 @@ def build_report(
     _add_training_text(run, config, collected, results)
     report = Report(results, {one.config.name: one.utterances for one in collected})
     if published is not None:
-        merge_published(report, config, published)
+        merge_published(report, config, published, fewer_seeds)
     _derive(report, config, run, allow_missing)
     return report
 

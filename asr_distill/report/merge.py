@@ -14,13 +14,13 @@ from asr_distill.report.results import Report
 _SAME = ("source", "counts", "split", "test_references_sha256")
 
 
-def merge_published(report: Report, config: ReportConfig, published: str | Path) -> None:
+def merge_published(report: Report, config: ReportConfig, published: str | Path, fewer_seeds: bool = False) -> None:
     """Adds to ``report`` the systems in ``published`` (a directory with results.json and per_utterance.jsonl) that it lacks.
 
     Their figures on the test set are computed anew from their utterances; comparisons, tables, headline and values of then are
     handed on, to be derived again, and so are its lists and pictures. Does nothing where nothing is published yet. Raises
-    `UserError` where recipe, data or references differ, or where the published utterances are not those of the published
-    systems.
+    `UserError` where recipe, data or references differ, where the published utterances are not those of the published
+    systems, or where a system of both was published with seeds that this run lacks, unless ``fewer_seeds``.
     """
     folder = Path(published)
     if not (folder / "results.json").is_file():
@@ -34,6 +34,8 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path)
     for entry in earlier["systems"]:
         name = entry["name"]
         if name in entries:
+            if not fewer_seeds:
+                _check_seeds(entry, entries[name], folder)
             continue
         seeds = utterances.get(name)
         if seeds is None or sorted(seeds) != sorted(entry["seeds"]):
@@ -68,6 +70,16 @@ def _engines(entries: list[dict[str, Any]]) -> set[str]:
 
 def _over(entry: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
     return {**entry, **{k: {**entry[k], **v} if isinstance(entry.get(k), dict) else v for k, v in figures.items()}}
+
+
+def _check_seeds(earlier: dict[str, Any], entry: dict[str, Any], folder: Path) -> None:
+    lacking = sorted(set(earlier["seeds"]) - set(entry["seeds"]))
+    if lacking:
+        missing = f"{'seeds' if len(lacking) > 1 else 'seed'} {', '.join(map(str, lacking))}"
+        raise UserError(
+            f"{folder}: system {entry['name']} is published with seeds {earlier['seeds']}, this run has {entry['seeds']};"
+            f" decode {missing} too, or add --merge-fewer-seeds to publish those of this run alone"
+        )
 
 
 def _check_same(results: dict[str, Any], earlier: dict[str, Any], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,23 @@ def test_the_engines_of_a_row_whose_seeds_differ_are_named_one_by_one(run: Path,
     publish(full, run, tmp_path / "published")
     merged = build_report(run, config, published=tmp_path / "published")
     assert merged.results["environment"]["engine"] == full.results["environment"]["engine"] == "k2, kaldi"
+
+
+def test_published_seeds_are_not_lost_unasked(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "published"
+    options = ["report", "--run", str(run), "--config", str(configuration(run)), "--publish", str(target), "--quiet"]
+    assert main([*options, "--merge"]) == 0
+    assert main([*options, "--merge"]) == 0  # the same seeds
+    before = (target / "results.json").read_text(encoding="utf-8")
+    shutil.rmtree(run / "decode/baseline/seed1")
+    assert main([*options, "--merge"]) == 1
+    told = capsys.readouterr().err
+    assert "baseline is published with seeds [0, 1], this run has [0]; decode seed 1 too, or add --merge-fewer-seeds" in told
+    assert (target / "results.json").read_text(encoding="utf-8") == before
+    assert main([*options, "--merge-fewer-seeds"]) == 1
+    assert "give --merge too" in capsys.readouterr().err
+    assert main([*options, "--merge", "--merge-fewer-seeds"]) == 0
+    assert read_json(target / "results.json")["systems"][0]["seeds"] == [0]
 
 
 def test_pictures_are_published_beside_the_page_and_stay_when_a_later_run_has_none(run: Path, tmp_path: Path) -> None:
