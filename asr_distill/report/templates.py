@@ -14,8 +14,9 @@ row with a template gives as its ``model``, else its name; ``{seed}`` is filled 
 a label, the number of its networks, and ``{first}`` of ``dev_wer``, the first seed that is decoded. A row's own keys win.
 
 ``base: FILE``, relative to the file that says it, is a report.yaml that this one stands on: its mappings are taken key by key,
-a system of a name that is there already adds its keys to that row, and other rows of lists come after those there, but for
-one that says ``before``: it comes directly before the system of that name, or the first row that has those keys.
+a system of a name that is there already adds its keys to that row, and other rows of lists of rows come after those there, but
+for one that says ``before``: it comes directly before the system of that name, or the first row that has those keys. A list of
+names or numbers (seeds, columns, rows of a table) replaces the one there.
 
 .. code-block:: yaml
 
@@ -62,12 +63,12 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _over(below: Any, own: Any, where: str) -> Any:
     if isinstance(below, Mapping) and isinstance(own, Mapping):
         return {**below, **{key: _over(below[key], value, where) if key in below else value for key, value in own.items()}}
-    if not (isinstance(below, list) and isinstance(own, list)):
+    if not (_is_rows(below) and _is_rows(own)):
         return own
-    rows, names = list(below), {row["name"] for row in below if isinstance(row, Mapping) and "name" in row}
+    rows, names = list(below), {_name(row, where) for row in below}
     for row in own:
-        there = isinstance(row, Mapping) and row.get("name") in names
-        if isinstance(row, Mapping) and "before" in row:
+        there = "name" in row and _name(row, where) in names
+        if "before" in row:
             if there:
                 raise UserError(f"{where}: {row['name']!r} has `before`, which places a new row, but the base has that row")
             placed = {key: value for key, value in row.items() if key != "before"}
@@ -80,11 +81,23 @@ def _over(below: Any, own: Any, where: str) -> Any:
     return rows
 
 
-def _place(rows: list[Any], wanted: Any, where: str) -> int:
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, Mapping) for row in value)
+
+
+def _name(row: Mapping[str, Any], where: str) -> str | None:
+    """The row's name; None where rows of this list have none."""
+    name = row.get("name")
+    if not (name is None or isinstance(name, str)):
+        raise UserError(f"{where}: a row has the name {name!r}; expected a text")
+    return name
+
+
+def _place(rows: list[Mapping[str, Any]], wanted: Any, where: str) -> int:
     """Where the row of this name, or the first that has these keys, is in ``rows``."""
     keys = wanted if isinstance(wanted, Mapping) else {"name": wanted}
     for place, row in enumerate(rows):
-        if isinstance(row, Mapping) and all(row.get(key) == value for key, value in keys.items()):
+        if all(row.get(key) == value for key, value in keys.items()):
             return place
     raise UserError(
         f"{where}: before {wanted!r}: expected the name of a row of the base, or keys that one has; none is like that"

@@ -155,11 +155,30 @@ def test_new_rows_stand_before_the_one_that_they_name(tmp_path: Path) -> None:
     assert found == ["b a wer", "x y wer", "y x wer", "b a per", "z x wer", "c a per"]
 
 
+def test_lists_of_names_and_numbers_replace_those_of_the_base(tmp_path: Path) -> None:
+    (tmp_path / "common.yaml").write_text(
+        "recipe: common\nsystems: [{name: a, decode: 'd/{seed}', seeds: [0, 1, 2]}, {name: b, decode: d}]\n"
+        "tables: {t: {title: T, rows: [a, b]}}\nlists: {l: {rows: 'f#r', columns: [x, y]}}\nfigures: [one.png]\n"
+        "comparisons: [{a: a, b: b}]\n"
+    )
+    (tmp_path / "own.yaml").write_text(
+        "base: common.yaml\nsystems: [{name: a, seeds: [5]}]\ntables: {t: {rows: [b]}}\nlists: {l: {columns: [z]}}\n"
+        "figures: []\ncomparisons: []\n"
+    )
+    config = load_report_config(tmp_path / "own.yaml")
+    assert config.systems[0].seeds == (5,)
+    assert (config.tables["t"].title, config.tables["t"].rows) == ("T", ("b",))
+    assert config.lists["l"].columns == ("z",)
+    assert config.figures == ()
+    assert len(config.comparisons) == 1  # no row is added to those of the base
+
+
 @pytest.mark.parametrize(
     ("own", "told"),
     [
         ("systems: [{name: x, decode: d, before: bb}]", r"own.yaml: before 'bb': expected the name of a row of the base"),
         ("comparisons: [{a: a, b: b, before: {a: b, metric: dev}}]", r"before \{'a': 'b', 'metric': 'dev'\}: expected"),
+        ("systems: [{name: [b], decode: d}]", r"own.yaml: a row has the name \['b'\]; expected a text"),
         ("systems: [{name: b, before: a}]", r"own.yaml: 'b' has `before`, which places a new row, but the base has that row"),
     ],
 )
