@@ -20,6 +20,7 @@ from asr_distill.scoring import Utterance, metric_counts, read_hypotheses
 
 _log = logging.getLogger("asr_distill")
 
+_ENGINES = {"kaldi": "kaldi-decoder"}  # what readers know the engine of a decode.json by
 _RTF_PARTS = ("features", "network", "search")
 # What a decode.json says about the search, kept with the figures.
 _SETTINGS = (
@@ -62,8 +63,9 @@ def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int], allow_
         utterances = {seed: _with_phones(utterances[seed], run / fill(config.per, seed), config.name) for seed in seeds}
     details = [_decode_json(run / fill(config.decode, seed)) for seed in seeds]
     models = _models(run, config, seeds[0])
+    engines = {str(detail["engine"]) for detail in details if detail.get("engine")}
     entry = {
-        "label": (config.label or config.name).replace("{models}", str(models)),
+        "label": _label(config, models, engines),
         "lm": config.lm,
         "seeds": list(seeds),
         "parameters": _parameters(run, config, seeds[0], models),
@@ -87,9 +89,14 @@ def collect_system(run: Path, config: SystemConfig, seeds: Sequence[int], allow_
         config,
         utterances,
         dict(rounded(entry)),
-        {str(detail["engine"]) for detail in details if detail.get("engine")},
+        engines,
         {str(detail["device"]) for detail in details if detail.get("device")},
     )
+
+
+def _label(config: SystemConfig, models: int | None, engines: set[str]) -> str:
+    searched = ", ".join(sorted(_ENGINES.get(engine, engine) for engine in engines)) or "engine not recorded"
+    return (config.label or config.name).replace("{models}", str(models)).replace("{engine}", searched)
 
 
 def _without_absent(run: Path, config: SystemConfig, seeds: Sequence[int]) -> SystemConfig:

@@ -19,6 +19,7 @@ class SystemConfig:
     ``cross_entropy`` is ``FILE#store.key`` in nats per frame on test, null where the file or its store is not there.
     ``model`` is a model directory, for the count of parameters; an ensemble of ``models`` equal members counts it so often.
     ``models`` may be ``FILE#key`` of a number or of the list of members; ``{models}`` in the label is that number.
+    ``{engine}`` in the label is what searched, as the decodes recorded it: k2 or kaldi-decoder.
     """
 
     name: str

@@ -10,8 +10,9 @@
       - {name: baseline_uniform, template: network, model: baseline, lm: uniform}
 
 A template holds keys of a system and may stand on another. ``{name}`` and ``{lm}`` are those of the row, ``{model}`` is what a
-row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed; so are ``{models}`` of
-a label, the number of its networks, and ``{first}`` of ``dev_wer``, the first seed that is decoded. A row's own keys win.
+row with a template gives as its ``model``, else its name; ``{seed}`` is filled in later, for each seed; so are ``{models}``
+and ``{engine}`` of a label, the number of its networks and what searched, and ``{first}`` of ``dev_wer``, the first seed that
+is decoded. A row's own keys win.
 
 ``base: FILE``, relative to the file that says it, is a report.yaml that this one stands on: its mappings are taken key by key,
 a system of a name that is there already adds its keys to that row, and other rows of lists of rows come after those there, but
@@ -39,8 +40,8 @@ from typing import Any
 from asr_distill.base import UserError, from_mapping, read_yaml
 from asr_distill.report.configuration import ReportConfig, SystemConfig
 
-PLACEHOLDERS = ("first", "lm", "model", "models", "name", "seed")
-_LATER = ("first", "models", "seed")  # filled in when the row's decodes are read
+PLACEHOLDERS = ("engine", "first", "lm", "model", "models", "name", "seed")
+_LATER = ("engine", "first", "models", "seed")  # filled in when the row's decodes are read
 _KEYS = {field.name for field in dataclasses.fields(SystemConfig)} | {"template"}
 
 

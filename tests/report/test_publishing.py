@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_up_run import REFERENCE, configuration, decode
+from made_up_run import CONFIG, REFERENCE, configuration, decode
 
 from asr_distill.base import UserError, load_config, read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
@@ -72,7 +72,8 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     later = tmp_path / "later"
     decode(later / "decode/ensemble/test", errors=0, correct=75)
     write_json(later / "manifests/corpus.json", read_json(run / "manifests/corpus.json"))
-    config = load_config(ReportConfig, configuration(later, training_text=None, words=None, lists=lists))
+    systems = [{**row, "label": f"{row['name']}, {{engine}}"} for row in CONFIG["systems"]]
+    config = load_config(ReportConfig, configuration(later, training_text=None, words=None, lists=lists, systems=systems))
     earlier = json.loads((target / "results.json").read_text())
     earlier["systems"][0]["engine"] = "kaldi"
     (target / "results.json").write_text(json.dumps(earlier))
@@ -80,6 +81,7 @@ def test_merging_keeps_what_this_run_lacks(run: Path, tmp_path: Path) -> None:
     assert merged.results["environment"]["engine"] == "k2, kaldi"
     assert [entry["name"] for entry in merged.results["systems"]] == ["baseline", "ensemble", "distilled"]
     assert merged.results["systems"][1]["wer"]["test"] == 0.0
+    assert [entry["label"] for entry in merged.results["systems"]] == ["one network", "ensemble, k2", "distilled"]
     assert merged.results["systems"][0] == {**full.results["systems"][0], "engine": "kaldi"}
     assert merged.results["headline"]["gain_transferred"] == pytest.approx(8 / 15, abs=1e-6)
     assert merged.results["headline"]["alignment_boundary_median_ms"] == 12.5

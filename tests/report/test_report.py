@@ -187,6 +187,23 @@ def test_cross_entropy_is_a_mean_over_seeds_or_not_measured(run: Path) -> None:
         measured("accuracy/seed{seed}.json#test.cross_entropie")
 
 
+@pytest.mark.parametrize(
+    ("engines", "label"),
+    [
+        (("k2", "k2"), "4x512, k2"),
+        (("kaldi", "kaldi"), "4x512, kaldi-decoder"),
+        (("kaldi", "k2"), "4x512, k2, kaldi-decoder"),
+        ((None, None), "4x512, engine not recorded"),
+    ],
+)
+def test_a_label_names_the_engine_that_searched(run: Path, engines: tuple[str | None, str | None], label: str) -> None:
+    for seed, engine in enumerate(engines):
+        path = run / f"decode/baseline/seed{seed}/test/decode.json"
+        write_json(path, {**read_json(path), "engine": engine})
+    row = {**CONFIG["systems"][0], "label": "4x512, {engine}"}
+    assert build(run, systems=[row, *CONFIG["systems"][1:]])["systems"][0]["label"] == label
+
+
 def test_an_ensemble_says_itself_how_many_models_it_has(run: Path) -> None:
     write_json(run / "models/ensemble/ensemble.json", {"members": ["a", "b", "c"], "size": 3, "mode": "arithmetic"})
     ensemble = {**CONFIG["systems"][1], "label": "ensemble of {models}", "models": "models/ensemble/ensemble.json#members"}

@@ -71,9 +71,14 @@ def test_a_file_reads_as_if_written_out(tmp_path: Path) -> None:
         (
             {"x": {"decode": "{sead}"}},
             {},
-            "template 'x': unknown placeholder {sead} in '{sead}'; known: {first}, {lm}, {model}, {models}, {name}, {seed}",
+            "template 'x': unknown placeholder {sead} in '{sead}';"
+            " known: {engine}, {first}, {lm}, {model}, {models}, {name}, {seed}",
         ),
-        ({}, {"template": "network", "note": "{}"}, "system 'a': unknown placeholder {} in '{}'; known: {first}, {lm}"),
+        (
+            {},
+            {"template": "network", "note": "{}"},
+            "system 'a': unknown placeholder {} in '{}'; known: {engine}, {first}, {lm}",
+        ),
         ({"x": {"dev": "{lm}"}}, {"template": "x"}, "asks for {lm}, but the row has none"),
         ({"x": {"decodes": "y"}}, {}, "template 'x' has the key 'decodes'; valid keys: command, cross_entropy, decode, dev"),
         ({"x": {"template": "y"}, "y": {"template": "x"}}, {}, "stands on itself: x -> y -> x"),
