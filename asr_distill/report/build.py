@@ -9,7 +9,7 @@ from typing import Any
 
 from asr_distill.base import UserError, hash_of_object, read_json
 from asr_distill.report.collect import Collected, collect_system, decoded_seeds, fill
-from asr_distill.report.configuration import ReportConfig
+from asr_distill.report.configuration import BestOnDev, ReportConfig
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.figures import rounded, system_figures
 from asr_distill.report.merge import merge_published
@@ -154,8 +154,11 @@ def _derive(report: Report, config: ReportConfig, run: Path, allow_missing: bool
         headline |= {name: value for name, value in found.items() if name in headline or not headline}
     if config.senones and "senones" in headline:
         headline["senones"] = _read(run, config.senones, headline["senones"], allow_missing)
-    for name, figure in config.headline.items():
-        headline[name] = rounded(_headline(figure, headline.get(name), results, run, allow_missing))
+    for name, wanted in config.headline.items():
+        if isinstance(wanted, BestOnDev):
+            headline[name] = _best_on_dev(wanted.best_on_dev, results, config, f"headline figure {name}")
+        else:
+            headline[name] = rounded(_headline(wanted, headline.get(name), results, run, allow_missing))
     check_results(results)
 
 
@@ -177,6 +180,17 @@ def _headline(figure: Any, earlier: Any, results: Mapping[str, Any], run: Path, 
             return None
         raise UserError(f"headline figure {figure!r}: no system {name!r}; expected one of {', '.join(systems)}, or FILE#key")
     return follow(systems[name], keys, f"headline figure {figure!r}")
+
+
+def _best_on_dev(names: tuple[str, ...], results: Mapping[str, Any], config: ReportConfig, where: str) -> float | None:
+    systems = {entry["name"]: entry for entry in results["systems"]}
+    known = [*(system.name for system in config.systems), *systems]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(f"{where}: no system {unknown[0]!r}; expected some of {', '.join(dict.fromkeys(known))}")
+    rates = [systems[name]["wer"] for name in names if name in systems and systems[name]["wer"]["dev"] is not None]
+    best: float | None = min(rates, key=lambda rate: rate["dev"])["test"] if rates else None
+    return best
 
 
 def _present(report: Report, names: list[str], what: str, allow_missing: bool) -> bool:

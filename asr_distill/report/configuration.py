@@ -113,8 +113,19 @@ class PublishedConfig:
 
 
 @dataclass(frozen=True)
+class BestOnDev:
+    """The WER on test of the system that has the lowest WER on dev; of several, the first that is named.
+
+    Systems of the report that are not there, or have no WER on dev, are left out.
+    """
+
+    best_on_dev: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ReportConfig:
-    """A recipe's report. ``headline`` maps a fixed name to ``SYSTEM.field.field``, to ``FILE#key.key`` or to a number.
+    """A recipe's report. ``headline`` maps a fixed name to ``SYSTEM.field.field``, to ``FILE#key.key``, to a number, or to
+    ``{best_on_dev: [SYSTEM, ...]}``: the WER on test of the one of these whose WER on dev is lowest.
 
     ``corpus``, ``training_text``, ``training_cuts``, ``words`` (a vocabulary) and ``figures`` (PNG, for HTML) are paths;
     ``pictures`` maps PNG files of the run to captions: they are published too, under ``plots/``, and shown in RESULTS.md;
@@ -139,7 +150,7 @@ class ReportConfig:
     gain: GainConfig | None = None
     tables: dict[str, TableConfig] = field(default_factory=dict)
     lists: dict[str, ListConfig] = field(default_factory=dict)
-    headline: dict[str, Figure] = field(default_factory=dict)
+    headline: dict[str, BestOnDev | Figure] = field(default_factory=dict)
     values: dict[str, Figure] = field(default_factory=dict)
     published: tuple[PublishedConfig, ...] = ()
     figures: tuple[str, ...] = ()

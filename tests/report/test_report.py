@@ -188,6 +188,30 @@ def test_cross_entropy_is_a_mean_over_seeds_or_not_measured(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dev", "best"),
+    [
+        ({"baseline": 9.0, "ensemble": 8.0, "distilled": 7.0}, "distilled"),
+        ({"baseline": 9.0, "ensemble": 8.0, "distilled": None}, "ensemble"),
+        ({"baseline": 7.0, "ensemble": 8.0, "distilled": 7.0}, "baseline"),  # the first of equals
+        ({"baseline": None, "ensemble": None, "distilled": None}, None),
+    ],
+)
+def test_the_best_system_is_chosen_on_dev(run: Path, dev: dict[str, float | None], best: str | None) -> None:
+    write_json(run / "dev.json", dev)
+    decode(run / "decode/distilled_again/test", errors=4, correct=68)  # its WER on test is no other system's
+    kept = [{key: value for key, value in row.items() if key != "dev"} for row in CONFIG["systems"]]
+    kept[2]["decode"] = "decode/distilled_again/test"
+    systems = [{**row, "dev_wer": f"dev.json#{row['name']}"} for row in kept]
+    systems.append({"name": "transfer", "decode": "decode/not_run"})
+    headline = {"best_wer": {"best_on_dev": ["baseline", "ensemble", "distilled", "transfer"]}}
+    config = load_config(ReportConfig, configuration(run, systems=systems, headline=headline))
+    results = build_report(run, config, allow_missing=True).results
+    test = {entry["name"]: entry["wer"]["test"] for entry in results["systems"]}
+    assert len(set(test.values())) == 3
+    assert results["headline"]["best_wer"] == (test[best] if best else None)
+
+
+@pytest.mark.parametrize(
     ("engines", "label"),
     [
         (("k2", "k2"), "4x512, k2"),
@@ -221,6 +245,11 @@ def test_an_ensemble_says_itself_how_many_models_it_has(run: Path) -> None:
         ({"headline": {"baseline_wr": 1}}, "did you mean 'baseline_wer'"),
         ({"headline": {"baseline_wer": "nobody.wer.test"}}, "nobody"),
         ({"headline": {"baseline_wer": "baseline.wer.tset"}}, "tset"),
+        (
+            {"headline": {"best_wer": {"best_on_dev": ["baseline", "nobody"]}}},
+            "best_wer: no system 'nobody'.*baseline, ensemble",
+        ),
+        ({"headline": {"best_wer": {"best_on_test": ["baseline"]}}}, "unknown key 'best_on_test'"),
         ({"values": {"x": "lang/ppl.json#pplx"}}, "pplx.*found ppl"),
         ({"values": {"x": "lang/ppl.json"}}, "FILE#key"),
         ({"comparisons": [{"a": "x", "b": "baseline"}]}, "no system 'x'"),

@@ -10,6 +10,7 @@ import yaml
 
 from asr_distill.base import UserError, load_config
 from asr_distill.report import ReportConfig, load_report_config
+from asr_distill.report.configuration import BestOnDev
 from asr_distill.report.templates import expand_templates
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,7 @@ def test_what_a_recipe_reports_names_its_own_systems(path: Path) -> None:
     for regained in [table.regained for table in config.tables.values() if table.regained]:
         named |= {regained.full, *regained.pairs, *regained.pairs.values()}
     named |= {figure.split(".")[0] for figure in config.headline.values() if isinstance(figure, str) and "#" not in figure}
+    named |= {name for figure in config.headline.values() if isinstance(figure, BestOnDev) for name in figure.best_on_dev}
     if config.gain:
         named |= {config.gain.baseline, config.gain.ensemble, config.gain.distilled}
     assert named <= names
