@@ -160,7 +160,7 @@ build_lang() {
         --output "$exp/lang/G_${name}_${scale}_$penalty.fst"
     done
   done
-  write_vocabulary "$exp/lang/${language_models%% *}.arpa"
+  write_vocabulary "$exp/lang/${language_models##* }.arpa"
 }
 
 write_vocabulary() {  # write_vocabulary ARPA: lang/vocabulary.txt, the words that can be recognised: those of ARPA that lang has too

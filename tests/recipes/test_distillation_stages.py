@@ -249,7 +249,7 @@ def test_every_row_reads_what_the_stages_write_and_every_network_has_a_row(tmp_p
         scores = [row.decode, row.per, row.dev, row.dev_wer, row.train, row.cross_entropy]
         places = [place for place in (*scores, row.model, row.models, row.temperature) if isinstance(place, str)]
         for place, seed in itertools.product(places, row.seeds):
-            file, _, keys = place.replace("{seed}", str(seed)).partition("#")
+            file, _, keys = place.replace("{seed}", str(seed)).replace("{first}", str(row.seeds[0])).partition("#")
             store = f"#{keys.split('.')[0]}" if file.startswith("accuracy/") else ""
             read.add(re.sub(r"/(decode|completed|ensemble)\.json$", "", file) + store)
     assert read - files == set()
