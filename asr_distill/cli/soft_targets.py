@@ -3,80 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from asr_distill.cli.soft_target_options import EXAMPLE, at_least, complete_options, configure, temperatures_of
 
 if TYPE_CHECKING:
     from asr_distill.data import FrameStore
     from asr_distill.data.frame_store import StoredCut
     from asr_distill.distillation.soft_target_modes import Encoding
 
-EXAMPLE = (
-    "asr-distill soft-targets --teacher models/ensemble --frames frames/train --mode topk --temperatures 1,2,5,10"
-    " --output soft_targets/train\n"
-    "         asr-distill soft-targets --estimate --num-classes 14000 --num-frames 700000000\n"
-    "         asr-distill soft-targets --verify soft_targets/train\n"
-    "         asr-distill soft-targets --study --teacher models/ensemble --frames frames/dev --output study.json"
-)
+__all__ = ["EXAMPLE", "configure", "run"]
+
 _TOPK_SHOWN = 16
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of the subcommand."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--estimate", action="store_true", help="only print bytes per frame and in all for each mode")
-    what.add_argument("--verify", type=Path, metavar="DIR", help="check every byte of a store instead of writing one")
-    what.add_argument(
-        "--study", action="store_true", help="divergence of each mode from dense as k grows, on the teacher and simulated"
-    )
-    parser.add_argument("--teacher", type=Path, metavar="DIR", help="a model bundle, or the folder of an ensemble")
-    parser.add_argument(
-        "--frames", type=Path, metavar="STORE", help="frame store, normalised as the teacher's; labels are not needed"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="PATH", help="the store to write or to continue; with --study the JSON file"
-    )
-    parser.add_argument(
-        "--mode",
-        choices=("dense", "topk", "sampled"),
-        default="topk",
-        help="all classes and any temperature; the k best and a tail; draws at one temperature (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=int,
-        default=6,
-        metavar="K",
-        help="classes kept by topk; more of them and less rank where T = 1 only counts (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--tail-rank",
-        type=int,
-        default=44,
-        metavar="R",
-        help="bytes that say how topk spreads a frame's tail over its classes; 0: as the mean tail (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--temperatures",
-        default=None,
-        metavar="LIST",
-        help="at which topk can be read, or the one at which sampled draws (default: 1,2,5,10)",
-    )
-    parser.add_argument("--num-samples", type=int, default=40, metavar="N", help="draws of sampled (default: %(default)s)")
-    parser.add_argument("--shard-frames", type=int, metavar="N", help="frames of a shard (default: 262144, at most 256 MB)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (default: %(default)s)")
-    parser.add_argument("--num-classes", type=int, metavar="N", help="with --estimate, instead of a teacher")
-    parser.add_argument("--num-frames", type=int, metavar="N", help="with --estimate, instead of a frame store")
-    parser.add_argument("--study-frames", type=int, default=2000, metavar="N", help="measured (default: %(default)s)")
-    parser.add_argument(
-        "--simulated-frames", type=int, default=256, metavar="N", help="measured at 14,000 classes (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
-    parser.add_argument("--autocast", default="off", choices=("auto", "bf16", "off"), help="default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the subcommand."""
+    complete_options(args)
     if args.verify:
         return _verify(args)
     if args.estimate:
@@ -104,7 +47,7 @@ def _estimate(args: argparse.Namespace) -> int:
         raise UserError("--estimate needs the number of classes: give --teacher or --num-classes")
     if args.num_frames is None and args.frames is None:
         raise UserError("--estimate needs the number of frames: give --frames or --num-frames")
-    _at_least(1, args, "num_classes", "num_frames")
+    at_least(1, args, "num_classes", "num_frames")
     num_classes = _teacher(args).num_senones if args.num_classes is None else args.num_classes
     num_frames = FrameStore.open(args.frames).num_frames if args.num_frames is None else args.num_frames
     rows = estimate(_encodings(args, num_classes), num_frames)
@@ -134,7 +77,7 @@ def _write(args: argparse.Namespace) -> int:
         num_classes=teacher.num_senones,
         senones_hash=teacher.inventory.hash,
         teacher=_describe(args, teacher),
-        temperatures=_temperatures(args),
+        temperatures=temperatures_of(args),
         top_k=args.top_k,
         tail_rank=args.tail_rank,
         num_samples=args.num_samples,
@@ -200,11 +143,11 @@ def _study(args: argparse.Namespace) -> int:
 
     if args.output is None:
         raise UserError("--output is missing: name the JSON file of the study")
-    _at_least(1, args, "num_classes", "study_frames")
-    _at_least(0, args, "simulated_frames")
+    at_least(1, args, "num_classes", "study_frames")
+    at_least(0, args, "simulated_frames")
     if args.teacher is None and args.frames is None and not args.simulated_frames:
         raise UserError("there is nothing to study: give --teacher and --frames, or --simulated-frames above 0")
-    temperatures = _temperatures(args)
+    temperatures = temperatures_of(args)
     result: dict[str, Any] = {"modes": MODES, "measures": MEASURES, "temperatures": temperatures, "studies": []}
 
     def add(name: str, posteriors: torch.Tensor, measured: int, **about: Any) -> None:
@@ -278,7 +221,7 @@ def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
     """One of each mode, the chosen one first."""
     from asr_distill.distillation.soft_target_modes import MODES, Encoding
 
-    temperatures = _temperatures(args)
+    temperatures = temperatures_of(args)
     return [
         Encoding.choose(
             mode,
@@ -290,23 +233,6 @@ def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
         )
         for mode in sorted(MODES, key=lambda mode: mode != args.mode)
     ]
-
-
-def _temperatures(args: argparse.Namespace) -> list[float]:
-    from asr_distill.cli.runs import parse_temperatures
-    from asr_distill.distillation.soft_target_modes import TEMPERATURES
-
-    return list(TEMPERATURES) if args.temperatures is None else parse_temperatures("--temperatures", args.temperatures)
-
-
-def _at_least(least: int, args: argparse.Namespace, *names: str) -> None:
-    """Raises `UserError` for an option of these that is given and below ``least``."""
-    from asr_distill.base import UserError
-
-    for name in names:
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected {least} or more")
 
 
 def _sizes(rows: list[dict[str, Any]], num_classes: int) -> str:

@@ -165,6 +165,16 @@ def test_a_stopped_run_continues(setting: Setting, capsys, monkeypatch) -> None:
     assert "now it is 1: to continue it use the same" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("mode", "option"),
+    [("dense", "--temperatures"), ("dense", "--top-k"), ("sampled", "--tail-rank"), ("topk", "--num-samples")],
+)
+def test_options_of_another_mode_are_refused(setting: Setting, capsys, mode: str, option: str) -> None:
+    assert setting.run("--mode", mode, option, "3", "--output", str(setting.folder / "none")) == 1
+    assert f"{option} has no effect with --mode {mode}" in capsys.readouterr().err
+    assert not (setting.folder / "none").exists()
+
+
 def test_estimate_does_no_work(setting: Setting, capsys) -> None:
     assert main(["soft-targets", "--estimate", "--num-classes", "14000", "--num-frames", "700000000", "--json"]) == 0
     sizes = {row["mode"]: row for row in printed(capsys)["modes"]}

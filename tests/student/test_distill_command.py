@@ -38,7 +38,9 @@ def write_targets(corpus: Any, path: Path, mode: str, *temperatures: float) -> P
     """What the tiny model says about the corpus, in another mode of the store."""
     words = ["--teacher", str(corpus.train()), "--frames", str(corpus.store("speaker")), "--mode", mode, "--quiet"]
     given = ",".join(f"{value:g}" for value in temperatures)
-    options = ["--top-k", "3", "--tail-rank", "0", "--temperatures", given]
+    options = {"topk": ["--top-k", "3", "--tail-rank", "0", "--temperatures", given], "sampled": ["--temperatures", given]}[
+        mode
+    ]
     assert main(["soft-targets", *words, *options, "--output", str(path)]) == 0
     return path
 
