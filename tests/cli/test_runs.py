@@ -52,6 +52,11 @@ def begun(folder: Path) -> dict[str, int]:
     return {path.suffix[1:]: int(path.read_text()) for path in folder.glob("begun.*")}
 
 
+def hear_interrupts() -> None:
+    """Background jobs of a shell ignore SIGINT, and so would what tests start there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("how", "names", "status"),
     [
@@ -70,7 +75,7 @@ def test_what_ends_the_command_ends_its_runs(
     status: int,
 ) -> None:
     command = [sys.executable, "-c", COMMAND, str(trainer), *names]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts) as parent:
         deadline = time.monotonic() + 60
         while how is not None and not set(names[:2]) <= set(begun(tmp_path)) and time.monotonic() < deadline:
             time.sleep(0.05)
