@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,13 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
-    """Writes JSON lines atomically; gzip where the name ends in ``.gz``."""
-    with atomic_path(path) as temporary:
-        opener: Any = gzip.open if str(path).endswith(".gz") else open
-        with opener(temporary, "wt", encoding="utf-8") as stream:
-            for row in rows:
-                stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes JSON lines atomically; gzip where the name ends in ``.gz``, the same bytes for the same rows."""
+    with atomic_path(path) as temporary, ExitStack() as opened:
+        stream: Any = opened.enter_context(open(temporary, "wb"))
+        if str(path).endswith(".gz"):  # without the name and the time, which gzip.open writes into it
+            stream = opened.enter_context(gzip.GzipFile("", "wb", fileobj=stream, mtime=0))
+        for row in rows:
+            stream.write((json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def read_jsonl(path: str | Path) -> Iterator[Any]:

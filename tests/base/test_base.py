@@ -100,6 +100,8 @@ def test_jsonl_round_trip_and_the_bad_line_is_named(tmp_path: Path) -> None:
     for name in ("x.jsonl", "x.jsonl.gz"):
         write_jsonl(tmp_path / name, [{"a": "ä"}, [1]])
         assert list(read_jsonl(tmp_path / name)) == [{"a": "ä"}, [1]]
+    flags, when = (tmp_path / "x.jsonl.gz").read_bytes()[3], (tmp_path / "x.jsonl.gz").read_bytes()[4:8]
+    assert (flags, when) == (0, bytes(4))  # neither the temporary name nor the time
     (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a"\n')
     with pytest.raises(UserError, match="line 2"):
         list(read_jsonl(tmp_path / "bad.jsonl"))
