@@ -32,8 +32,8 @@ TEMPERATURES = (1.0, 2.0, 5.0, 10.0)
 TOP_K, TAIL_RANK, NUM_SAMPLES = 6, 44, 40
 """Of topk 76 bytes a frame at 14,000 classes. KL(dense || stored) at T = 1, 2, 5 and 10 on an ensemble's posteriors over 300
 senones and on simulated ones of 14,000 classes, also with k = 12 and rank 20 in as many bytes: recipes/an4/RESULTS.md, by
-`study_soft_targets`. On real posteriors directions say more than further classes do, on simulated ones, which have 64 of equal
-size, above T = 1 only. The students that learn from either store are there too.
+`study_soft_targets`. Above T = 1 directions say more than further classes do; at T = 1 further classes do, by next to nothing
+on the real posteriors. The students that learn from either store at T = 5 are there too.
 """
 _FLOAT16_MAX, _FLOAT16_TINY = 65504.0, 2.0**-24
 _CHUNK_BYTES = 64 << 20  # float32 of the classes of the frames that are encoded at once

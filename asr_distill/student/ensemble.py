@@ -63,17 +63,17 @@ class Ensemble(Student):
         self.mode, self.weights = mode, None if weights is None else [float(weight) for weight in weights]
         if folds is not None:
             check_folds(folds, len(self.members))
-            for key, chosen in folds.items():
-                try:
-                    member_weights(self.mode, self.weights, chosen, len(self.members))
-                except ValueError as error:
-                    raise UserError(f"folds: {key!r}: {error}: change the folds or the weights") from None
         self.folds = None if folds is None else {str(key): list(value) for key, value in folds.items()}
         first = self.members[0]
         for number, member in enumerate(self.members[1:], 1):
             _check_alike(first, member, self._name(0), self._name(number))
         self._check_different()
-        priors = self._priors()
+        priors = self._priors()  # where weights that are none are refused
+        for key, chosen in (self.folds or {}).items():
+            try:
+                member_weights(self.mode, self.weights, chosen, len(self.members))
+            except ValueError as error:
+                raise UserError(f"folds: {key!r}: {error}: change the folds or the weights") from None
         window = ContextWindow(
             max(member.window.left for member in self.members), max(member.window.right for member in self.members)
         )
@@ -237,10 +237,7 @@ class Ensemble(Student):
     ) -> torch.Tensor:
         """``(N, D)`` inputs to ``(N, C)`` float32 on the device, of these members at this temperature."""
         check_chunk_frames(chunk_frames)
-        try:
-            weights = member_weights(self.mode, self.weights, members, len(self.members))
-        except ValueError as error:
-            raise UserError(f"{error}: change the folds or the weights") from None
+        weights = member_weights(self.mode, self.weights, members, len(self.members))
         rows = []
         for chunk in inputs.split(chunk_frames):
             chunk = chunk.to(self.device)

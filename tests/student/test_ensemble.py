@@ -212,6 +212,8 @@ def test_out_of_fold_members_answer_for_the_cuts_that_they_have_not_seen(
             Ensemble.of_bundles(bundles, folds=wrong)
     with pytest.raises(UserError, match=r"'ann': the weights of members \[1\] are all 0"):
         Ensemble.of_bundles(bundles, "weighted", [1.0, 0.0, 1.0], folds=folds)
+    with pytest.raises(UserError, match="weights must be 3 finite numbers"):
+        Ensemble.of_bundles(bundles, "weighted", [1.0], folds=folds)
 
 
 def _altered(bundle: Path) -> None:
