@@ -106,7 +106,8 @@ def _combine(args: argparse.Namespace) -> int:
     else:
         ensemble = Ensemble.of_bundles(args.members, args.mode, weights, folds=folds, **places)
     config = ensemble.save(args.output)
-    result = {"output": str(args.output), "members": [str(path) for path in args.members], **ensemble.describe()}
+    said = ensemble.describe()
+    result = {**said, "output": str(args.output), "members": [str(path) for path in args.members], "hashes": said["members"]}
     lines = [
         f"{args.mode} ensemble of {len(args.members)}, {ensemble.num_senones} senones, {config.hash[:12]} -> {args.output}"
     ]

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     for name, path in zip(names, args.cuts, strict=True):
         cuts = loaded.pop(name)
         # Missing files are counted with the other bad audio below, one by one.
-        check_cuts(cuts, str(path), need_text=False, need_speaker=False, need_audio=False)
+        check_cuts(cuts, str(path), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
         if path.resolve().parent == args.output.resolve():
             raise UserError(f"--output {args.output} is where {path} lies, which would be overwritten; choose another folder")
         start = time.monotonic()

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         inventory = SenoneInventory.load(args.senones)
         senones_hash, num_senones = inventory.hash, inventory.num_senones
     cuts = load_cuts(args.cuts)
-    check_cuts(cuts, str(args.cuts), need_text=False, need_speaker=False, need_audio=False)
+    check_cuts(cuts, str(args.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
     store = write_frame_store(
         args.output,
         cuts,

@@ -36,13 +36,20 @@ def load_cuts(path: str | Path) -> list[Any]:
 
 
 def check_cuts(
-    cuts: Iterable[Any], where: str, *, need_text: bool = True, need_speaker: bool = True, need_audio: bool = True
+    cuts: Iterable[Any],
+    where: str,
+    *,
+    need_supervision: bool = True,
+    need_text: bool = True,
+    need_speaker: bool = True,
+    need_audio: bool = True,
 ) -> None:
     """Refuses a CutSet that cannot be worked on.
 
-    Looks for duplicate ids, zero durations, missing supervisions, supervisions that run past the end of their recording or
-    their cut, empty transcripts (``need_text``), missing speakers (``need_speaker``) and missing audio files (``need_audio``).
-    ``where`` (the manifest's path) opens the message. Raises `UserError` listing what was found, problem by problem.
+    Looks for duplicate ids, zero durations, missing supervisions (``need_supervision``; a transfer set may have none),
+    supervisions that run past the end of their recording or their cut, empty transcripts (``need_text``), missing speakers
+    (``need_speaker``) and missing audio files (``need_audio``). ``where`` (the manifest's path) opens the message.
+    Raises `UserError` listing what was found, problem by problem.
     """
     from asr_distill.features.audio import audio_files, name_of
 
@@ -60,7 +67,7 @@ def check_cuts(
         seen.add(cut.id)
         if cut.duration <= 0:
             note("cuts of no duration; remove them", f": {cut.duration} s")
-        if not cut.supervisions:
+        if need_supervision and not cut.supervisions:
             note("cuts without a supervision (text and speaker); remove them or add it")
         for supervision in cut.supervisions:
             end = supervision.end

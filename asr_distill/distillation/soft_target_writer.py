@@ -30,7 +30,8 @@ from asr_distill.distillation.soft_target_tail import TailSums
 SHARD_FRAMES, SHARD_BYTES = 1 << 18, 256 << 20  # whichever is reached first; a shard is gathered in memory
 _TAIL_SUMS = ".tail-sums.npy"
 _LOCK = ".lock"
-_TOLERANCE = 1e-2  # nats by which a given row may fail to be normalised, as a sum in bf16 may
+_TOLERANCE = 1e-2  # nats by which a given row may fail to be normalised
+_HALF_TOLERANCE = 0.1  # the same for rows in bf16 or fp16, as `combine_posteriors` has it
 
 
 class SoftTargetWriter:
@@ -99,7 +100,7 @@ class SoftTargetWriter:
         return cut_id in self._done
 
     def add(self, cut_id: str, log_probs: torch.Tensor) -> None:
-        """Stores the targets of one cut: ``(T, C)`` float32 log-probabilities at T = 1, nats, each row normalised.
+        """Stores the targets of one cut: ``(T, C)`` log-probabilities at T = 1, nats, rows normalised as well as the dtype can.
 
         Raises `UserError` naming the cut where the shape is another, a row is not a distribution, or the cut is there already.
         """
@@ -183,9 +184,22 @@ class SoftTargetWriter:
         self._meta = found
         count = len(list(self.path.glob("shard-*.json")))
         self._shards = [Shard.load(self.path, index, self.settings_hash) for index in range(count)]
+        if not self.complete:
+            self._check_records()
         if self.encoding.tail_rank and not self.complete and "tail_basis_sha256" in self._meta:
             sizes = (len(self.encoding.temperatures), self.encoding.num_classes, self.encoding.tail_rank)
             self._basis = TailBasis.load(self.path, *sizes, self._meta)
+
+    def _check_records(self) -> None:
+        """Raises `UserError` naming a shard that was altered: else a teacher's hours would end in a store nobody can read."""
+        for shard in self._shards:
+            if not shard.verify(self.path):
+                last = len(self._shards) - 1
+                which = f"shard-{shard.index:05d}.*" + (f" to shard-{last:05d}.*" if shard.index < last else "")
+                raise UserError(
+                    f"{shard_path(self.path, shard.index)} changed since it was written: its checksum is another. Next: remove"
+                    f" {which} of {self.path} and run this again, which writes them anew"
+                )
 
     def _checked(self, cut_id: str, log_probs: torch.Tensor) -> torch.Tensor:
         rows = log_probs.detach().float().cpu()
@@ -195,7 +209,8 @@ class SoftTargetWriter:
                 f"cut {cut_id!r}: soft targets {tuple(rows.shape)}, expected (frames, {expected}) with a frame or more"
             )
         sums = rows.logsumexp(1, keepdim=True)
-        wrong = ~(sums.abs() <= _TOLERANCE)  # also where a row holds NaN or +inf, or nothing but -inf
+        tolerance = _HALF_TOLERANCE if log_probs.dtype in (torch.bfloat16, torch.float16) else _TOLERANCE
+        wrong = ~(sums.abs() <= tolerance)  # also where a row holds NaN or +inf, or nothing but -inf
         if bool(wrong.any()):
             first = int(wrong.int().argmax())
             raise UserError(

@@ -18,6 +18,7 @@ from asr_distill.base import UserError, atomic_path, from_mapping, read_json, to
 from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
 from asr_distill.models.checkpoint import CONFIG_FILE
 from asr_distill.senones import SenoneInventory, SenonePriors
+from asr_distill.student.ensemble_folder import ENSEMBLE_FILE
 
 FORMAT = 1
 SENONES_FILE, PRIORS_FILE = "senones.json", "priors.json"
@@ -54,8 +55,11 @@ class BundleConfig:
         """Reads ``config.json``. Raises `UserError` where it is missing or has unknown, missing or mistyped keys."""
         path = Path(directory) / CONFIG_FILE
         if not path.is_file():
-            unfinished = " (its training is not finished: run it again to continue)"
-            hint = unfinished if (Path(directory) / "training").is_dir() else ""
+            hint = ""
+            if (Path(directory) / ENSEMBLE_FILE).is_file():
+                hint = "; it is an ensemble, which asr_distill.student.load_model opens"
+            elif (Path(directory) / "training").is_dir():
+                hint = " (its training is not finished: run it again to continue)"
             raise UserError(f"{directory} is not a bundle: it has no {CONFIG_FILE}{hint}")
         return from_mapping(BundleConfig, read_json(path), str(path))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -167,15 +167,39 @@ class Ensemble(Student):
 
         A perturbed copy (``u1_sp0.9``) without an entry has its original's: who trained on one has heard the other.
         """
+        members = self._fold_of(cut_id, speaker)
+        if members is None:
+            raise UserError(
+                f"the folds have no entry for cut {cut_id!r} or speaker {speaker!r}: a member may have trained on it. Next: add"
+                f" one, or the key {OTHERS!r} for everybody else"
+            )
+        return members
+
+    def check_folds_of(self, cuts: Iterable[tuple[str, str | None]], where: str) -> None:
+        """Raises `UserError` for ``cuts`` (id, speaker) that the folds say nothing of: before any of them is asked about."""
+        missing = [(cut_id, speaker) for cut_id, speaker in cuts if self._fold_of(cut_id, speaker) is None]
+        if missing:
+            speakers = sorted({speaker for _, speaker in missing if speaker is not None})
+            named = ", ".join(speakers[:10]) + (", ..." if len(speakers) > 10 else "") if speakers else "none is named"
+            raise UserError(
+                f"the folds have no entry for {len(missing)} cuts of {where}, the first {missing[0][0]!r}, nor for their"
+                f" speakers ({named}): a member may have trained on them. Next: add them, or the key {OTHERS!r} for everybody"
+                " else"
+            )
+
+    def _fold_of(self, cut_id: str, speaker: str | None) -> list[int] | None:
         if self.folds is None:
             return list(range(len(self.members)))
-        for key in (cut_id, original_id(cut_id), speaker, OTHERS):
-            if key is not None and key in self.folds:
-                return self.folds[key]
-        raise UserError(
-            f"the folds have no entry for cut {cut_id!r} or speaker {speaker!r}: a member may have trained on it. Next: add"
-            f" one, or the key {OTHERS!r} for everybody else"
-        )
+        keys = (cut_id, original_id(cut_id), speaker, OTHERS)
+        return next((self.folds[key] for key in keys if key is not None and key in self.folds), None)
+
+    def check_on_the_fly(self) -> None:
+        """Raises `UserError` for an ensemble with folds: inputs alone do not say which members trained on them."""
+        if self.folds is not None:
+            raise UserError(
+                "an ensemble with folds cannot be asked on the fly: an input does not say which members trained on its cut."
+                " Next: `asr-distill soft-targets`, or combine the members without --folds"
+            )
 
     @torch.no_grad()
     def soft_log_posteriors(
@@ -195,11 +219,7 @@ class Ensemble(Student):
         Raises `UserError` for inputs of another width or another ``soften``, and for an ensemble with folds (inputs alone do
         not say which member trained on them); ValueError for a temperature not above 0.
         """
-        if self.folds is not None:
-            raise UserError(
-                "an ensemble with folds cannot be asked on the fly: an input does not say which members trained on its cut."
-                " Next: `asr-distill soft-targets`, or combine the members without --folds"
-            )
+        self.check_on_the_fly()
         if soften not in ("ensemble", "members"):
             raise UserError(f"soften {soften!r}: expected ensemble or members")
         width = self.window.width * self.config.features.num_mel_bins

@@ -43,10 +43,15 @@ class ModelTeacher:
 def check_frames(teacher: Student, frames: FrameStore, window: ContextWindow | None = None) -> None:
     """Raises `UserError` unless the store holds what the teacher was trained on: senones, features, normalisation.
 
-    A store without labels has no senones to compare. window: of the student whose inputs the teacher is to see; windows of
-    one width that reach to other frames would be answered, and wrongly.
+    A store without labels has no senones to compare; folds must have an entry for each of its cuts. window: of the student
+    whose inputs the teacher is to see; windows of one width that reach to other frames would be answered, and wrongly, and
+    folds cannot be.
     """
     check_store(teacher, frames, labelled=False, who="the teacher")
+    if isinstance(teacher, Ensemble):
+        if window is not None:
+            teacher.check_on_the_fly()
+        teacher.check_folds_of(((cut.id, cut.speaker) for cut in frames), str(frames.path))
     if window is not None and (window.left, window.right) != (teacher.window.left, teacher.window.right):
         raise UserError(
             f"the student sees {window.left} frames before and {window.right} after each, the teacher {teacher.window.left} and"

@@ -6,9 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from asr_distill.base import only_process
-from asr_distill.training.state import STATE_FOLDER, make_folder
-
-LOCK_FILE = "lock"
+from asr_distill.training.state import LOCK_FILE, STATE_FOLDER, make_folder
 
 
 def only_run(out_dir: Path) -> AbstractContextManager[None]:

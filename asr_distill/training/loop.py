@@ -23,7 +23,14 @@ from asr_distill.training.objectives import HardLabels, Objective
 from asr_distill.training.optimisation import build_optimiser, clip_gradients, rate_factor
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 from asr_distill.training.start import InitialModel, check_start, identity_of_start, load_start
-from asr_distill.training.state import COMPLETED_FILE, Progress, TrainingState, completed_run, remove_folder
+from asr_distill.training.state import (
+    COMPLETED_FILE,
+    Progress,
+    TrainingState,
+    completed_run,
+    remove_folder,
+    unbegun_removed,
+)
 
 _INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
 _NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
@@ -73,7 +80,7 @@ def train_model(
     check_start(initial_model, {"senones_hash": identity["train"].get("senones_hash"), **(description or {})})
     if device.type == "cpu":
         keep_freed_memory()
-    with only_run(out_dir), _reproducible(config, device):
+    with only_run(out_dir), unbegun_removed(out_dir), _reproducible(config, device):
         if (summary := completed_run(out_dir, identity)) is not None:  # by another process, since it was looked up
             remove_folder(out_dir)
             return summary

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from asr_distill.models import load_tensors, save_tensors
 from asr_distill.models.checkpoint import load_weights
 from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
 
-COMPLETED_FILE, STATE_FOLDER, STATE_FILE = "completed.json", "training", "state.json"
+COMPLETED_FILE, STATE_FOLDER, STATE_FILE, LOCK_FILE = "completed.json", "training", "state.json", "lock"
 _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
 
 
@@ -122,6 +123,19 @@ def make_folder(out_dir: Path) -> None:
 def remove_folder(out_dir: Path) -> None:
     """Deletes ``out_dir/training``: the run is complete."""
     shutil.rmtree(out_dir / STATE_FOLDER, ignore_errors=True)
+
+
+@contextmanager
+def unbegun_removed(out_dir: Path) -> Iterator[None]:
+    """Where a run is refused (`UserError`) before it has written anything, its folder goes too: it would look like a run."""
+    try:
+        yield
+    except UserError:
+        if [entry.name for entry in (out_dir / STATE_FOLDER).glob("*")] == [LOCK_FILE]:
+            remove_folder(out_dir)
+            if not any(out_dir.iterdir()):
+                out_dir.rmdir()
+        raise
 
 
 def completed_run(out_dir: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -127,7 +127,10 @@ def test_out_of_fold_targets_are_those_of_the_members_that_did_not_train_on_the_
     assert main(["ensemble", *words, "--folds", str(folder / "folds.json")]) == 0
     words = ["--teacher", str(folder / "partial"), "--frames", str(setting.frames), "--output", str(folder / "of_partial")]
     assert main(["soft-targets", "--quiet", *words]) == 1
-    assert "no entry for cut 'u" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no entry for 2 cuts of" in said
+    assert "the first 'u2'" in said
+    assert not (folder / "of_partial").exists()
 
 
 def test_a_stopped_run_continues(setting: Setting, capsys, monkeypatch) -> None:

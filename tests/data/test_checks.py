@@ -53,6 +53,8 @@ def test_options_leave_things_out(cuts):
     supervision(cuts[0]).speaker = None
     cuts[0].recording.sources[0].source = "/nowhere/u0.wav"
     check_cuts(cuts, "x", need_text=False, need_speaker=False, need_audio=False)
+    cuts[0].supervisions = []
+    check_cuts(cuts, "x", need_supervision=False, need_audio=False)
 
 
 def test_all_problems_are_listed_and_long_lists_are_cut_short(stores, tmp_path):

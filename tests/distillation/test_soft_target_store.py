@@ -174,6 +174,35 @@ def test_a_writer_killed_between_a_shard_and_its_description_continues(tmp_path:
     assert contents(write(tmp_path / "killed")) == expected
 
 
+@pytest.mark.parametrize("shard", [0, 1])
+def test_an_altered_shard_is_named_before_an_unfinished_store_is_continued(tmp_path: Path, shard: int) -> None:
+    writer = create(tmp_path / "store", "dense")
+    for cut_id in ("a", "b", "b_sp0.9", "c"):
+        writer.add(cut_id, posteriors(cut_id))
+    path = tmp_path / "store" / f"shard-0000{shard}.npy"
+    records = bytearray(path.read_bytes())
+    records[-1] ^= 1
+    path.write_bytes(records)
+    which = r"shard-00000\.\* to shard-00001\.\*" if shard == 0 else r"shard-00001\.\*"
+    with pytest.raises(UserError, match=rf"shard-0000{shard}\.npy changed .* remove {which} of .*store and run this again"):
+        create(tmp_path / "store", "dense")
+    for number in range(shard, 2):
+        for file in (tmp_path / "store").glob(f"shard-0000{number}.*"):
+            file.unlink()
+    assert contents(write(tmp_path / "store", "dense")) == contents(write(tmp_path / "whole", "dense"))
+
+
+def test_rows_in_half_precision_may_be_off_by_their_rounding(tmp_path: Path) -> None:
+    rows = torch.log_softmax(torch.zeros(3, 14_000), 1)
+    writer = create(tmp_path / "store", "dense", num_classes=14_000)
+    writer.add("a", rows.bfloat16())
+    with pytest.raises(UserError, match=r"cut 'b', frame 0: not log-probabilities"):
+        writer.add("b", rows.bfloat16().float())
+    writer.finish()
+    found = SoftTargetStore.open(tmp_path / "store").log_probs("a", 1.0)
+    assert torch.allclose(found, rows, atol=1e-2)
+
+
 def test_a_finished_store_stays_as_it_is(tmp_path: Path) -> None:
     before = contents(write(tmp_path / "store"))
     assert contents(write(tmp_path / "store")) == before

@@ -249,6 +249,18 @@ def test_command_line_leaves_nothing_half_written(cuts, tmp_path, capsys):
     assert "overwritten" in capsys.readouterr().err
 
 
+def test_recordings_without_any_supervision_become_unlabelled_frames(cuts, tmp_path, capsys):
+    manifest, fbank = tmp_path / "cuts_transfer.jsonl.gz", tmp_path / "fbank"
+    CutSet.from_cuts([cut.recording.to_cut() for cut in cuts]).to_file(manifest)
+    assert main(["features", "--cuts", str(manifest), "--output", str(fbank), "--speed-perturb", "0.9,1.0"]) == 0
+    words = ["frames", "--cuts", str(fbank / "cuts_transfer.jsonl.gz"), "--output", str(tmp_path / "frames")]
+    assert main([*words, "--quiet"]) == 1
+    assert "needs a speaker for every utterance" in capsys.readouterr().err
+    assert main([*words, "--normalisation", "utterance", "--json", "--quiet"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert (written["cuts"], written["labelled"]) == (6, 0)
+
+
 @pytest.mark.parametrize("speeds", ["fast", "0.1", "0.90001"])
 def test_bad_speeds_are_refused(speeds, cuts, tmp_path, capsys):
     manifest = tmp_path / "cuts_train.jsonl.gz"

@@ -296,5 +296,8 @@ def test_members_that_do_not_fit_are_named(bundles: list[Path], corpus: Any, tmp
         Ensemble(members)
     with pytest.raises(UserError, match="not a bundle"):
         load_model(tmp_path / "nowhere")
+    Ensemble.of_bundles(bundles[:2]).save(tmp_path / "pair")
+    with pytest.raises(UserError, match=r"it is an ensemble, which asr_distill\.student\.load_model opens"):
+        Student.load(tmp_path / "pair")
     with pytest.raises(UserError, match="chunk_frames is 0, expected at least 1"):
         Ensemble.of_bundles(bundles[:2]).log_posteriors(torch.zeros(5, 40), chunk_frames=0)

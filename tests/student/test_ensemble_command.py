@@ -47,7 +47,8 @@ def test_combine_writes_what_opens_as_one_model(corpus: Any, members: list[str],
     written = read_json(tmp_path / "plain" / "ensemble.json")
     assert (written["kind"], written["mode"], written["weights"]) == ("ensemble", "arithmetic", None)
     assert made["hash"] == written["hash"] == load_model(tmp_path / "plain").hash
-    assert written["hashes"] == [load_model(member).hash for member in members]
+    assert made["members"] == members
+    assert made["hashes"] == written["hashes"] == [load_model(member).hash for member in members]
     dev = ["--dev", str(corpus.store("speaker"))]
     for mode in ("weighted", "best"):
         output = str(tmp_path / mode)

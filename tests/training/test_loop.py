@@ -317,5 +317,6 @@ def test_training_can_start_from_another_models_weights(tmp_path: Path) -> None:
     other = changed(network={"layers": 2, "width": 25})
     with pytest.raises(UserError, match=r"hidden\.0\.weight"):
         train_model(other, Clusters(), None, tmp_path / "third", initial_model=tmp_path / "first")
+    assert not (tmp_path / "third").exists()  # it would look like a run that can be continued
     with pytest.raises(UserError, match=r"nobody has no model\.safetensors"):
         train_model(SMALL, Clusters(), None, tmp_path / "third", initial_model=tmp_path / "nobody")
