@@ -208,7 +208,7 @@ share_name() { awk "BEGIN { printf \"%gpct\", 100 * $1 }"; }
 train_ablations() {
   # shellcheck disable=SC2034  # for distil_seeds
   local student_options="$student_options $ablation_options"
-  local half=$((student_width / 2)) quarter=$((student_width / 4)) wide=$((student_width * 3 / 2))
+  local half=$((student_width / 2)) quarter=$((student_width / 4)) wider=$((student_width * 3 / 2))
   soft_targets geometric/seed0 geometric
   soft_targets "distilled/seed$(first_seed "$student_seeds")" generation2
   # shellcheck disable=SC2046
@@ -219,7 +219,7 @@ train_ablations() {
     distil_seeds ab_half 0 $(point) --set "network.width=$half"
     distil_seeds ab_quarter 0 $(point) --set "network.width=$quarter"
     distil_seeds ab_deeper 0 $(point) --set "network.layers=6"
-    distil_seeds ab_wider 0 $(point) --set "network.width=$wide"
+    distil_seeds ab_wider 0 $(point) --set "network.width=$wider"
     distil_seeds ab_fast 0 $(point) --set "learning_rate=$student_fast_rate"
     distil_seeds ab_dropout 0 $(point) --set "network.dropout=0.2"
     distil_seeds ab_warm 0 $(point) --initial-model "$exp/models/baseline/seed0"
@@ -240,7 +240,7 @@ train_ablations() {
   hard_ablation half "network.width=$half"
   hard_ablation quarter "network.width=$quarter"
   hard_ablation deeper "network.layers=6"
-  hard_ablation wider "network.width=$wide"
+  hard_ablation wider "network.width=$wider"
   hard_ablation masked "spec_augment={}"
 }
 

@@ -102,8 +102,9 @@ for ((word = 1; word < $#; word++)); do  # the configuration first, so that othe
 done
 [ -f "$recipe_dir/conf/$conf.conf" ] || die "--conf $conf: there is no $recipe_dir/conf/$conf.conf"
 source "$recipe_dir/conf/$conf.conf"
+command_line="bash recipes/$recipe/run.sh$([ $# = 0 ] || printf ' %q' "$@")"
 asked_for_stages=no
-for word in "$@"; do case "$word" in --stage|--stop-stage) asked_for_stages=yes ;; esac; done
+for word in "$@"; do [ "$word" != --stage ] || asked_for_stages=yes; done
 parse_options "$@"
 check_options
 [ "$conf" = recipe ] || conf_suffix=-$conf
@@ -340,11 +341,13 @@ report() {
   # A run may leave out whatever an option leaves out; what is missing is named.
   local options=(--html "$exp/report.html" --plots "$exp/plots" --run "$exp" --config "$recipe_dir/conf/$conf.report.yaml" --table
     --allow-missing)
-  [ "$publish" = no ] || options+=(--publish "$recipe_dir")
+  if [ "$publish" = no ]; then options+=(--command "$command_line"); else options+=(--publish "$recipe_dir"); fi
   [ "$conf" = recipe ] || [ "$publish" = no ] || options+=(--merge)
   distill report "${options[@]}"
 }
 
+data_stages=7  # the first stages, which all others stand on
+note_options
 run_stage 1 prepare "the corpus" "manifests/" prepare_corpus
 run_stage 2 features "manifests/" "fbank/, fbank_perturbed/" compute_features
 run_stage 3 lang "manifests/" "lang/" build_lang

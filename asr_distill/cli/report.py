@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--merge-fewer-seeds", action="store_true", help="with --merge: let this run replace systems published with more seeds"
     )
     parser.add_argument("--allow-missing", action="store_true", help="leave out systems that are not decoded yet")
+    parser.add_argument("--command", metavar="TEXT", help="the command that made the run, instead of report.yaml's")
     parser.add_argument("--html", metavar="FILE", help="also write one HTML page")
     parser.add_argument("--plots", metavar="DIR", help="also write small PNG plots (needs matplotlib); they go into --html too")
     parser.add_argument("--table", action="store_true", help="print the tables of errors and frame accuracies")
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.results is None) == (args.run_directory is None) or (args.run_directory and not args.config):
         raise UserError("give --run DIR --config report.yaml, or --results results.json")
+    if args.results and args.command is not None:
+        raise UserError("--command is of a run; leave it out with --results, which says its own")
     figures: list[Path] = []
     if args.results:
         results = read_json(args.results)
@@ -60,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         if args.merge_fewer_seeds and not args.merge:
             raise UserError("--merge-fewer-seeds says what --merge may replace: give --merge too")
         config = load_report_config(args.config)
+        if args.command is not None:
+            config = dataclasses.replace(config, command=args.command)
         published = args.publish if args.merge else None
         report = build_report(args.run_directory, config, args.allow_missing, published, args.merge_fewer_seeds)
         folder = args.publish or args.run_directory

@@ -21,6 +21,7 @@ from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by
 from asr_distill.scoring.transcripts import read_vocabulary
 
 _log = logging.getLogger("asr_distill")
+_NAMED = 8  # systems that are not there, in one message
 
 
 def build_report(
@@ -46,7 +47,8 @@ def build_report(
     if not collected:
         raise UserError(f"{run}: none of the {len(config.systems)} systems of report.yaml is decoded; run the decode stage")
     if left_out:
-        _log.warning("not decoded, left out with their comparisons: %s", ", ".join(left_out))
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        _log.warning("not decoded, left out with their comparisons: %s%s", ", ".join(left_out[:_NAMED]), more)
     results = empty_results(config.recipe)
     results |= {"command": config.command or None, "commit": commit(), "date": today()}
     results["environment"] |= environment(

@@ -85,10 +85,14 @@ class RegainedConfig:
 
 @dataclass(frozen=True)
 class TableConfig:
-    """A table of results.json: systems in the order of its rows, and what some of them win back."""
+    """A table of results.json: systems in the order of its rows, and what some of them win back.
+
+    ``beside``: rows that only stand there to be compared with; where nothing else is there the table has no rows.
+    """
 
     rows: tuple[str, ...]
     title: str = ""
+    beside: tuple[str, ...] = ()
     regained: RegainedConfig | None = None
 
 

@@ -25,7 +25,8 @@ def add_tables(results: dict[str, Any], utterances: Systems, config: ReportConfi
         absent = [row for row in known if row not in systems]
         if absent and not allow_missing:
             raise UserError(f"table {name}: no system {absent[0]!r}; expected one of {', '.join(systems)}")
-        wanted[name], titles[name] = list(table.rows), table.title or name
+        worth_it = not table.beside or any(row in systems for row in table.rows if row not in table.beside)
+        wanted[name], titles[name] = list(table.rows) if worth_it else [], table.title or name
     results["tables"] = {name: [_row(systems[row]) for row in rows if row in systems] for name, rows in wanted.items()}
     results["table_titles"] = titles
     for name, table in config.tables.items():

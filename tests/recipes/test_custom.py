@@ -147,6 +147,10 @@ def test_the_whole_recipe_with_distillation(checkout: Path) -> None:
     (report,) = of(commands, "asr-distill", "report")
     assert option(report, "--config") == ["recipes/custom/conf/recipe.report.yaml"]
     assert "--publish" not in report
+    (line,) = option(report, "--command")
+    assert (
+        line == f"bash recipes/custom/run.sh {' '.join(PARTS)} --distillation yes --ensemble-size 3 --temperature 3 --threads 1"
+    )
     assert not (checkout.parent / "my corpus" / "exp").exists()
 
 
@@ -175,6 +179,44 @@ def test_a_run_is_of_one_corpus(checkout: Path) -> None:
     assert "exp/custom holds a run on other data" in other.stderr
     assert "my corpus/data/train, asked for train=" in other.stderr
     assert run(checkout, "--train", "other", "--test", "t", "--name", "second", "--stop-stage", "1").returncode == 0
+
+
+def test_what_is_done_is_done_with_the_options_that_it_was_done_with(checkout: Path) -> None:
+    assert run(checkout, *PARTS, "--stop-stage", "6").returncode == 0
+    done = run(checkout, *PARTS, "--stop-stage", "6", "--threads", "1", "--beam-options", "--beam 20")  # of later stages
+    assert done.returncode == 0
+    assert [line.split(" ", 1)[1] for line in done.stderr.splitlines()][-1] == "Stage 6: senones is done"
+    for options, stage, before, now in (
+        (("--num-leaves", "90"), 5, "--num-leaves auto", "--num-leaves 90"),
+        (("--speed-perturb", "1.0"), 2, "--speed-perturb 0.9\\,1.0\\,1.1", "--speed-perturb 1.0"),
+        (("--ngram", "--order 3"), 3, "--ngram --order\\ 2\\ --method\\ kneser_ney", "--ngram --order\\ 3"),
+    ):
+        done = run(checkout, *PARTS, *options)
+        assert done.returncode == 1
+        assert f"error: stage {stage} " in done.stderr
+        assert f"was run with {before}, now it is {now}. Next: --stage {stage}," in done.stderr
+    assert run(checkout, *PARTS, "--num-leaves", "90", "--stage", "5", "--stop-stage", "6").returncode == 0
+    assert run(checkout, *PARTS, "--num-leaves", "90", "--stop-stage", "7").returncode == 0
+
+
+def test_only_a_first_stage_runs_what_is_done_again(checkout: Path) -> None:
+    commands = asked(checkout, *PARTS, "--stop-stage", "2")
+    assert len(of(commands, "asr-distill", "features")) == 2
+    commands = asked(checkout, *PARTS, "--stop-stage", "3")
+    assert of(commands, "asr-distill", "features") == []
+    assert len(of(commands, "asr-distill", "lang", "build")) == 1
+    done = run(checkout, *PARTS, "--stage", "1", "--stop-stage", "1")
+    assert done.returncode == 0
+    done = run(checkout, *PARTS, "--stop-stage", "3")
+    assert "note: stage 1-prepare was run again after stage 3 (lang); --stage 3 runs that and all after it anew" in done.stderr
+
+
+def test_help_shows_each_option_with_its_default(checkout: Path) -> None:
+    text = run(checkout, "--help").stdout
+    assert "  --num-leaves auto   # 360 times the root of the hours" in text
+    assert "  --normalisation speaker\n" in text
+    assert text.count("--num-leaves") == 1
+    assert "A corpus of your own, from audio to word error rates" in text
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,21 @@ def test_what_is_not_decoded_is_named_or_left_out(run: Path, tmp_path: Path) -> 
     assert len(build_report(run, config, allow_missing=True).results["systems"]) == 3
 
 
+def test_a_table_without_a_row_of_its_own_is_left_out(run: Path) -> None:
+    rows, ensemble = ["baseline", "ensemble", "later"], {**CONFIG["systems"][1], "name": "later"}
+    tables = {"sizes": {"title": "By size", "rows": rows, "beside": ["baseline", "ensemble"]}}
+
+    def found(systems: list[dict[str, Any]]) -> Any:
+        results = build_report(
+            run, load_config(ReportConfig, configuration(run, systems=systems, tables=tables)), allow_missing=True
+        ).results
+        return results["tables"]["sizes"], "By size" in markdown_page(results_page(results))
+
+    assert found(CONFIG["systems"]) == ([], False)
+    table, shown = found([*CONFIG["systems"], ensemble])
+    assert ([row["system"] for row in table], shown) == (rows, True)
+
+
 @pytest.mark.parametrize(
     ("key", "where", "told"),
     [
@@ -325,6 +340,11 @@ def test_pages_show_figures_commands_source_and_no_absolute_path(run: Path, tmp_
     shown = tmp_path / "shown.md"
     assert main(["report", "--results", str(run / "results.json"), "--out", str(shown), "--quiet"]) == 0
     assert shown.read_text(encoding="utf-8") == text
+    assert main(["report", *options, "--command", "bash recipes/an4/run.sh --num-leaves 90"]) == 0
+    assert "everything:\n\n```\nbash recipes/an4/run.sh --num-leaves 90\n```" in (run / "RESULTS.md").read_text(
+        encoding="utf-8"
+    )
+    assert main(["report", "--results", str(run / "results.json"), "--command", "mine", "--quiet"]) == 1
 
 
 def test_synthesised_speech_says_so() -> None:
