@@ -17,7 +17,7 @@ from asr_distill.senones.clustering import agglomerate
 from asr_distill.senones.gaussian import log_likelihood
 from asr_distill.senones.questions import Questions
 from asr_distill.senones.statistics import TreeStatistics
-from asr_distill.senones.topology import Topology, base_phone
+from asr_distill.senones.topology import Topology
 from asr_distill.senones.tree import CENTRE, LEFT, RIGHT, Leaf, PhoneticTree, Split, root_keys
 
 # Leaves for one hour of speech, silence included, growing with its square root: 0.64 h of AN4 had 300, 1.96 h of
@@ -161,7 +161,7 @@ def grow_tree(
     )
     asker = _Asker(stats.contexts, packed, floor, min_count, len(topology.phones), sets, positions)
 
-    silence = {base_phone(name) for name in topology.silence_phones}
+    silence = {topology.base_phone(name) for name in topology.silence_phones}
     nodes = [_Node(rows, root) for root, rows in enumerate(_rows_of_roots(stats, topology, keys))]
     heap: list[tuple[float, int]] = []
 
@@ -213,7 +213,7 @@ def grow_tree(
 def _rows_of_roots(stats: TreeStatistics, topology: Topology, keys: list[tuple[str, int]]) -> list[np.ndarray]:
     """For each root, the rows of the statistics that belong to it."""
     base_index = {base: index for index, base in enumerate(dict.fromkeys(base for base, _ in keys))}
-    of_phone = np.array([-1] + [base_index[base_phone(name)] for name in topology.phones])
+    of_phone = np.array([-1] + [base_index[topology.base_phone(name)] for name in topology.phones])
     bases = of_phone[stats.contexts[:, CENTRE]]
     return [np.flatnonzero((bases == base_index[base]) & (stats.pdf_classes == pdf_class)) for base, pdf_class in keys]
 
