@@ -27,6 +27,17 @@ LEAVES_OF_AN_HOUR = 360
 TIE_TOLERANCE = 1e-9
 
 
+def check_num_leaves(num_leaves: int | None, topology: Topology) -> int:
+    """The number of roots. Raises `UserError` where ``num_leaves`` (None: to be chosen by `leaves_for`) is below it."""
+    roots = len(root_keys(topology))
+    if num_leaves is not None and num_leaves < roots:
+        raise UserError(
+            f"num_leaves is {num_leaves}, but there are {roots} roots, the states (pdf classes) of {len(topology.base_phones)}"
+            f" phones; expected at least as many. Next: --num-leaves auto, or {roots} and more"
+        )
+    return roots
+
+
 def leaves_for(hours: float, topology: Topology) -> int:
     """A number of leaves for so many hours of aligned speech: ``360 sqrt(hours)``, and no fewer than there are roots."""
     return max(round(LEAVES_OF_AN_HOUR * math.sqrt(hours)), len(root_keys(topology)))
@@ -146,8 +157,7 @@ def grow_tree(
     Raises `UserError` where ``num_leaves`` is below the number of roots, or a threshold is out of range.
     """
     keys = root_keys(topology)
-    if num_leaves < len(keys):
-        raise UserError(f"num_leaves is {num_leaves}, but there are {len(keys)} roots (base phone and pdf class); ask for more")
+    check_num_leaves(num_leaves, topology)
     if min_gain <= 0 or min_count < 0 or merge_threshold < 0 or variance_floor_share <= 0:
         raise UserError(
             f"min_gain {min_gain} and variance_floor_share {variance_floor_share} must be above 0, min_count {min_count} and"
