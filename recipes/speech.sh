@@ -142,6 +142,7 @@ build_lang() {
   fi
   # shellcheck disable=SC2086
   distill lang "$lang_kind" $lang_options --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/lang"
+  distill tree roots --lang "$exp/lang" --num-leaves "$num_leaves"  # too few are refused here, and not when speech is aligned
   for name in $language_models; do
     arpa=arpa_$name options=ngram_$name
     if [ -n "${!arpa:-}" ]; then

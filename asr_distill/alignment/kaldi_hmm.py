@@ -37,7 +37,7 @@ class KaldiHmm:
         self.topology.read(topology.to_kaldi_text(separate_pdf_classes=False))
         variants: dict[str, list[int]] = {}
         for phone, name in enumerate(topology.phones, 1):
-            variants.setdefault(topology.base_phone(name), []).append(phone)
+            variants.setdefault(inventory.tree.root_phone(name), []).append(phone)
         self.context = khg.monophone_context_dependency_shared(
             list(variants.values()), self.topology.get_phone_to_num_pdf_classes()
         )

@@ -70,14 +70,16 @@ def read_mlf(path: str | Path, *, offset: float = SNIPPED_EDGES_OFFSET) -> dict[
     return utterances
 
 
-def alignment_segments(alignment: FrameAlignment, phones: Sequence[str], frame_shift: float = 0.01) -> list[Segment]:
+def alignment_segments(
+    alignment: FrameAlignment, phones: Sequence[str], frame_shift: float = 0.01, *, position_dependent: bool = False
+) -> list[Segment]:
     """Our phones as ``(base phone in lower case, start, end)`` in seconds; frame t covers t to t + 1 frame shifts.
 
-    ``phones`` are names in id order, id 1 first.
+    ``phones`` are names in id order, id 1 first; with ``position_dependent`` they lose their word-position suffix.
     """
+    names = [base_phone(phone) for phone in phones] if position_dependent else phones
     return [
-        (base_phone(phones[phone - 1]).lower(), first * frame_shift, last * frame_shift)
-        for phone, first, last in alignment.phone_segments()
+        (names[phone - 1].lower(), first * frame_shift, last * frame_shift) for phone, first, last in alignment.phone_segments()
     ]
 
 

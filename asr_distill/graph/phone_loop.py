@@ -12,7 +12,6 @@ from asr_distill.base import UserError
 from asr_distill.graph.arrays import FstArrays, to_fst
 from asr_distill.graph.graph import Graph, read_symbols
 from asr_distill.graph.hclg import check_phones, expand_and_write
-from asr_distill.senones.topology import base_phone
 
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory
@@ -41,7 +40,7 @@ def phone_loop_graph(
     topology = inventory.topology
     names = topology.base_phones
     probabilities = _uniform(len(names)) if phone_sequences is None else bigram(_as_base(phone_sequences, topology), len(names))
-    spoken = [name for name in names if name not in {base_phone(phone) for phone in topology.silence_phones}]
+    spoken = [name for name in names if name not in {topology.base_phone(phone) for phone in topology.silence_phones}]
     words = {"<eps>": 0, **{name: number for number, name in enumerate(spoken, 1)}}
     lg = _loop(topology, -lm_scale * np.log(probabilities), insertion_penalty, words)
     description = {
@@ -79,7 +78,7 @@ def _uniform(num_phones: int) -> np.ndarray:
 
 def _as_base(sequences: Iterable[np.ndarray], topology: Topology) -> Iterable[np.ndarray]:
     order = {name: index for index, name in enumerate(topology.base_phones)}
-    table = np.array([-1] + [order[base_phone(name)] for name in topology.phones])
+    table = np.array([-1] + [order[topology.base_phone(name)] for name in topology.phones])
     for sequence in sequences:
         sequence = np.asarray(sequence)
         if len(sequence) and (sequence.min() < 1 or sequence.max() >= len(table)):
@@ -99,7 +98,7 @@ def _loop(topology: Topology, costs: np.ndarray, penalty: float, words: dict[str
     rows, weights = [], []
     for history in range(boundary + 1):
         for number, name in enumerate(topology.phones, 1):
-            base = base_phone(name)
+            base = topology.base_phone(name)
             before, after = moves[name[len(base) :]]
             word = words.get(base, 0)
             rows.append((2 * history + before, 2 * order[base] + after, number, word))

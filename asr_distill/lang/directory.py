@@ -59,13 +59,12 @@ class Lang:
           noise_phones: further phones without speech (as ``SPN`` of ``<UNK>``), listed with silence where the lexicon uses
             them.
 
-        Raises `UserError` for an empty lexicon, a probability outside [0, 1), and phone names that collide with markers.
+        Raises `UserError` for an empty lexicon, a probability outside [0, 1), and phone names that would be taken for
+        word-position variants.
         """
-        marked = [phone for phone in lexicon.phones if phone.endswith(POSITIONS)]
-        if position_dependent and marked:
-            raise UserError(f"the lexicon's phone {marked[0]!r} already ends in a position marker; build without the option")
         silence_phones = _silence_phones(lexicon, silence_phone, noise_phones)
         phones = set(lexicon.phones) - set(silence_phones)
+        _check_markers(lexicon.phones, phones, position_dependent)
         if position_dependent:
             lexicon = _mark_positions(lexicon, silence_phones)
             phones = {phone + suffix for phone in phones for suffix in POSITIONS}
@@ -245,13 +244,30 @@ class Lang:
 
 
 def base_phone(name: str) -> str:
-    """A phone's name without its position marker: ``AH_B`` to ``AH``."""
-    return name[:-2] if name.endswith(POSITIONS) else name
+    """A phone's name without its position marker: ``AH_B`` to ``AH``; for the phones of a position-dependent lang only."""
+    return name[:-2] if len(name) > 2 and name.endswith(POSITIONS) else name
 
 
 def _silence_phones(lexicon: Lexicon, silence_phone: str, noise_phones: Iterable[str]) -> tuple[str, ...]:
     used = set(lexicon.phones)
     return (silence_phone, *(phone for phone in noise_phones if phone in used and phone != silence_phone))
+
+
+def _check_markers(phones: Sequence[str], speech_phones: set[str], position_dependent: bool) -> None:
+    """Refuses markers of position that phones have already; some phones may end like one (``t_S``) where none are added."""
+    marked = [phone for phone in phones if base_phone(phone) != phone]
+    named = " ".join(marked[:10]) + (" ..." if len(marked) > 10 else "")
+    if speech_phones and speech_phones <= set(marked):
+        raise UserError(
+            f"all phones of the lexicon end in one of the position markers {' '.join(POSITIONS)}: {named}; expected none."
+            " Next: take the markers off the lexicon (rename the phones, if these are none), and give --position-dependent to"
+            " tell phones apart by their place in the word"
+        )
+    if position_dependent and marked:
+        raise UserError(
+            f"phones of the lexicon end in a position marker, one of {' '.join(POSITIONS)}: {named}; expected none with"
+            " --position-dependent, which adds them. Next: build without it, or rename these phones"
+        )
 
 
 def _mark_positions(lexicon: Lexicon, silence_phones: Sequence[str]) -> Lexicon:

@@ -13,6 +13,7 @@ from asr_distill.base import UserError, write_text
 FORBIDDEN_WORDS = frozenset({"<eps>", "<s>", "</s>"})
 _DISAMBIGUATION = re.compile(r"#\d+|#nonterm.*")
 _STRESS = re.compile(r"([A-Z]+)[0-2]")
+_NUMBERED = re.compile(r"[A-Z]+([0-9]+)")
 _ALTERNATIVE = re.compile(r"(.+)\((\d+)\)")
 
 
@@ -89,6 +90,15 @@ class Lexicon:
         """Only the pronunciations of ``words``; words that are not here are passed over (see `missing`)."""
         wanted = set(words)
         return Lexicon(tuple(entry for entry in self.entries if entry.word in wanted))
+
+    @property
+    def toned_phones(self) -> tuple[str, ...]:
+        """The phones, sorted, that are numbered as ``AH0`` is, but with something else than 0, 1 or 2: ``AA3``.
+
+        Where there are any, numbers are tones, those of ``AA1`` and ``AA2`` too; where there are none, they may be stress.
+        """
+        numbered = ((phone, _NUMBERED.fullmatch(phone)) for phone in self.phones)
+        return tuple(phone for phone, match in numbered if match and match.group(1) not in ("0", "1", "2"))
 
     def without_stress(self) -> Lexicon:
         """``AH0`` becomes ``AH``; pronunciations that differed in stress alone become one, the more probable kept."""

@@ -5,7 +5,7 @@ Open ``topology.py`` first, then ``tree.py`` for the structure and ``growing.py`
 """
 
 from asr_distill.senones.frame_alignment import FrameAlignment, context_windows, read_alignments, write_alignments
-from asr_distill.senones.growing import GrowthReport, grow_tree, leaves_for
+from asr_distill.senones.growing import GrowthReport, check_num_leaves, grow_tree, leaves_for
 from asr_distill.senones.inventory import SenoneInventory, check_same
 from asr_distill.senones.labels import LabelReport, read_label_arrays, write_labels
 from asr_distill.senones.priors import SenonePriors
@@ -30,6 +30,7 @@ __all__ = [
     "TreeStatistics",
     "accumulate_triphone_statistics",
     "base_phone",
+    "check_num_leaves",
     "check_same",
     "cluster_phone_questions",
     "context_windows",

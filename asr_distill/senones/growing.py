@@ -17,7 +17,7 @@ from asr_distill.senones.clustering import agglomerate
 from asr_distill.senones.gaussian import log_likelihood
 from asr_distill.senones.questions import Questions
 from asr_distill.senones.statistics import TreeStatistics
-from asr_distill.senones.topology import Topology, base_phone
+from asr_distill.senones.topology import Topology
 from asr_distill.senones.tree import CENTRE, LEFT, RIGHT, Leaf, PhoneticTree, Split, root_keys
 
 # Leaves for one hour of speech, silence included, growing with its square root: 0.64 h of AN4 had 300, 1.96 h of
@@ -25,6 +25,17 @@ from asr_distill.senones.tree import CENTRE, LEFT, RIGHT, Leaf, PhoneticTree, Sp
 LEAVES_OF_AN_HOUR = 360
 # Questions that part the data alike differ in the last bits of their gains; the first of them wins on every machine.
 TIE_TOLERANCE = 1e-9
+
+
+def check_num_leaves(num_leaves: int | None, topology: Topology) -> int:
+    """The number of roots. Raises `UserError` where ``num_leaves`` (None: to be chosen by `leaves_for`) is below it."""
+    roots = len(root_keys(topology))
+    if num_leaves is not None and num_leaves < roots:
+        raise UserError(
+            f"num_leaves is {num_leaves}, but there are {roots} roots, the states (pdf classes) of {len(topology.base_phones)}"
+            f" phones; expected at least as many. Next: --num-leaves auto, or {roots} and more"
+        )
+    return roots
 
 
 def leaves_for(hours: float, topology: Topology) -> int:
@@ -146,8 +157,7 @@ def grow_tree(
     Raises `UserError` where ``num_leaves`` is below the number of roots, or a threshold is out of range.
     """
     keys = root_keys(topology)
-    if num_leaves < len(keys):
-        raise UserError(f"num_leaves is {num_leaves}, but there are {len(keys)} roots (base phone and pdf class); ask for more")
+    check_num_leaves(num_leaves, topology)
     if min_gain <= 0 or min_count < 0 or merge_threshold < 0 or variance_floor_share <= 0:
         raise UserError(
             f"min_gain {min_gain} and variance_floor_share {variance_floor_share} must be above 0, min_count {min_count} and"
@@ -161,7 +171,7 @@ def grow_tree(
     )
     asker = _Asker(stats.contexts, packed, floor, min_count, len(topology.phones), sets, positions)
 
-    silence = {base_phone(name) for name in topology.silence_phones}
+    silence = {topology.base_phone(name) for name in topology.silence_phones}
     nodes = [_Node(rows, root) for root, rows in enumerate(_rows_of_roots(stats, topology, keys))]
     heap: list[tuple[float, int]] = []
 
@@ -213,7 +223,7 @@ def grow_tree(
 def _rows_of_roots(stats: TreeStatistics, topology: Topology, keys: list[tuple[str, int]]) -> list[np.ndarray]:
     """For each root, the rows of the statistics that belong to it."""
     base_index = {base: index for index, base in enumerate(dict.fromkeys(base for base, _ in keys))}
-    of_phone = np.array([-1] + [base_index[base_phone(name)] for name in topology.phones])
+    of_phone = np.array([-1] + [base_index[topology.base_phone(name)] for name in topology.phones])
     bases = of_phone[stats.contexts[:, CENTRE]]
     return [np.flatnonzero((bases == base_index[base]) & (stats.pdf_classes == pdf_class)) for base, pdf_class in keys]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from asr_distill.senones.topology import Topology
 from asr_distill.senones.tree import CENTRE, LEFT, RIGHT, Leaf, PhoneticTree
 
 FORMAT = 1
+_log = logging.getLogger("asr_distill")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class SenoneInventory:
     @cached_property
     def silence_senones(self) -> np.ndarray:
         """``(C,)`` bool: the senones of silence phones."""
-        silence = {self.topology.base_phone(name) for name in self.topology.silence_phones}
+        silence = {self.tree.root_phone(name) for name in self.topology.silence_phones}
         return np.array([self.tree.senone_info(senone)[0] in silence for senone in range(self.num_senones)], dtype=bool)
 
     def label(self, alignment: FrameAlignment) -> np.ndarray:
@@ -127,7 +129,18 @@ class SenoneInventory:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is broken ({error}); write it again with `asr-distill tree`") from None
         check_same(inventory.hash, values.get("hash"), f"the content of {path}", "the hash written in it")
+        inventory._warn_of_shared_roots(path)
         return inventory
+
+    def _warn_of_shared_roots(self, path: str | Path) -> None:
+        """Such an inventory, from when ``t_S`` was taken for a variant of ``t``, is what its networks were trained with."""
+        shared = [name for name in self.topology.phones if self.tree.root_phone(name) != self.topology.base_phone(name)]
+        if shared:
+            _log.warning(
+                "%s: %s share the senones of %s, as if they were variants by word position. Next: to tell them apart, grow the"
+                " tree anew with `asr-distill tree` and train on its labels",
+                *(path, " ".join(shared), " ".join(dict.fromkeys(map(self.tree.root_phone, shared)))),
+            )
 
 
 def check_same(a_hash: str | None, b_hash: str | None, what_a: str, what_b: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from asr_distill.senones.clustering import agglomerate
 from asr_distill.senones.statistics import TreeStatistics
-from asr_distill.senones.topology import Topology, base_phone
+from asr_distill.senones.topology import Topology
 from asr_distill.senones.tree import BOUNDARY
 
 
@@ -49,7 +49,7 @@ def cluster_phone_questions(
         if not any(topology.base_phone(silence) == base for silence in topology.silence_phones)
     ]
     variants = {
-        base: frozenset(phone for phone, name in enumerate(topology.phones, 1) if base_phone(name) == base)
+        base: frozenset(phone for phone, name in enumerate(topology.phones, 1) if topology.base_phone(name) == base)
         for base in topology.base_phones
     }
     silences = [frozenset([topology.phone_id(name)]) for name in topology.silence_phones]
@@ -74,9 +74,9 @@ def cluster_phone_questions(
 def _monophone_statistics(stats: TreeStatistics, topology: Topology, bases: Sequence[str]) -> np.ndarray:
     """``(B, K, 2D + 1)``: statistics pooled by base phone and pdf class."""
     row_of_base = {base: row for row, base in enumerate(bases)}
-    row_of_phone = np.array([-1] + [row_of_base.get(base_phone(name), -1) for name in topology.phones])
+    row_of_phone = np.array([-1] + [row_of_base.get(topology.base_phone(name), -1) for name in topology.phones])
     rows, packed = row_of_phone[stats.contexts[:, 1]], stats.packed()
-    ids = [phone for phone, name in enumerate(topology.phones, 1) if base_phone(name) in row_of_base]
+    ids = [phone for phone, name in enumerate(topology.phones, 1) if topology.base_phone(name) in row_of_base]
     classes = max((topology.num_pdf_classes(phone) for phone in ids), default=1)
     pooled = np.zeros((len(bases), classes, packed.shape[1]))
     speech = rows >= 0
@@ -90,7 +90,9 @@ def _word_position_questions(topology: Topology) -> tuple[frozenset[int], ...]:
 
     def ending(*suffixes: str) -> frozenset[int]:
         return frozenset(
-            phone for phone, name in enumerate(topology.phones, 1) if base_phone(name) != name and name.endswith(suffixes)
+            phone
+            for phone, name in enumerate(topology.phones, 1)
+            if topology.base_phone(name) != name and name.endswith(suffixes)
         )
 
     wanted = [ending("_B"), ending("_I"), ending("_E"), ending("_S"), ending("_B", "_S"), ending("_E", "_S")]

@@ -22,7 +22,10 @@ SUM_TOLERANCE = 1e-6
 
 
 def base_phone(name: str) -> str:
-    """The phone without its word-position suffix: ``AH_B`` is ``AH``; a name without a suffix is its own base."""
+    """The name without a word-position suffix: ``AH_B`` is ``AH``; a name without one is its own base.
+
+    Whether a suffix is one is for a whole set of phones to say: see `Topology.base_phone`.
+    """
     return name[:-2] if len(name) > 2 and name.endswith(POSITION_SUFFIXES) else name
 
 
@@ -67,8 +70,8 @@ class Topology:
         by_base: dict[str, tuple[HmmState, ...]] = {}
         for name in self.phones:
             _check_states(name, self.hmms[name])
-            if by_base.setdefault(base_phone(name), self.hmms[name]) != self.hmms[name]:
-                raise UserError(f"topology: {name} has other states than another variant of {base_phone(name)!r}")
+            if by_base.setdefault(self.base_phone(name), self.hmms[name]) != self.hmms[name]:
+                raise UserError(f"topology: {name} has other states than another variant of {self.base_phone(name)!r}")
 
     def name(self, phone_id: int) -> str:
         """The name of a phone id (from 1)."""
@@ -92,18 +95,22 @@ class Topology:
         return 1 + max(state.pdf_class for state in self.states(phone_id))
 
     def base_phone(self, name: str) -> str:
-        """The phone without its word-position suffix."""
-        return base_phone(name)
+        """The phone without its word-position suffix, where phones have one; else the phone itself, ``t_S`` too."""
+        return base_phone(name) if self.position_dependent else name
 
     @property
     def base_phones(self) -> tuple[str, ...]:
         """The distinct base phones, in the order of their first variant."""
-        return tuple(dict.fromkeys(base_phone(name) for name in self.phones))
+        return tuple(dict.fromkeys(self.base_phone(name) for name in self.phones))
 
-    @property
+    @cached_property
     def position_dependent(self) -> bool:
-        """Whether any phone carries a word-position suffix."""
-        return any(base_phone(name) != name for name in self.phones)
+        """Whether phones are word-position variants: then every one that is not silence has a suffix.
+
+        X-SAMPA's ``t_S`` beside ``t`` is a phone of its own. `Lang.build` refuses a lexicon in which this cannot be told.
+        """
+        speech = [name for name in self.phones if name not in self.silence_phones]
+        return bool(speech) and all(base_phone(name) != name for name in speech)
 
     def is_silence(self, phone_id: int) -> bool:
         """Whether a phone id is a silence phone; the sentence boundary 0 is not."""

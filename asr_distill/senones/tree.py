@@ -63,7 +63,7 @@ class PhoneticTree:
             raise ValueError(f"context_width is {self.context_width}, expected 1 or 3")
         if any(not 0 <= phone <= len(self.phones) for question in self.questions for phone in question):
             raise ValueError(f"a question holds a phone id outside 0..{len(self.phones)}")
-        missing = sorted({base_phone(name) for name in self.phones} - {phone for phone, _ in self.roots})
+        missing = sorted({self.root_phone(name) for name in self.phones} - {phone for phone, _ in self.roots})
         if missing:
             raise ValueError(f"no root for the phones {' '.join(missing)}")
         self._info  # noqa: B018  # walks the whole forest, and so checks it
@@ -91,6 +91,10 @@ class PhoneticTree:
             raise ValueError(f"senone ids must be 0..{len(owner) - 1} without gaps")
         return tuple(owner[senone] for senone in range(len(owner)))
 
+    def root_phone(self, name: str) -> str:
+        """The phone whose roots a phone has: itself, or the base phone of a word-position variant."""
+        return name if (name, 0) in self.roots else base_phone(name)
+
     @property
     def num_senones(self) -> int:
         """C."""
@@ -112,7 +116,7 @@ class PhoneticTree:
         centre = int(context[len(context) // 2])
         if len(context) not in (self.context_width, 3) or not 1 <= centre <= len(self.phones):
             raise ValueError(f"context {tuple(context)} is not {self.context_width} phone ids around a phone")
-        root = self.roots.get((base_phone(self.phones[centre - 1]), int(pdf_class)))
+        root = self.roots.get((self.root_phone(self.phones[centre - 1]), int(pdf_class)))
         if root is None:
             raise ValueError(f"phone {self.phones[centre - 1]} has no pdf class {pdf_class}")
         node = self.nodes[root]
@@ -158,7 +162,7 @@ class PhoneticTree:
         root_of = np.full((len(self.phones) + 1, classes), -1, dtype=np.int32)
         for phone, name in enumerate(self.phones, 1):
             for pdf_class in range(classes):
-                root_of[phone, pdf_class] = self.roots.get((base_phone(name), pdf_class), -1)
+                root_of[phone, pdf_class] = self.roots.get((self.root_phone(name), pdf_class), -1)
         position = np.zeros(len(self.nodes), dtype=np.int8)
         question = np.full(len(self.nodes), -1, dtype=np.int32)
         children = np.zeros((len(self.nodes), 2), dtype=np.int32)
@@ -203,7 +207,7 @@ def root_keys(topology: Topology) -> list[tuple[str, int]]:
     keys = {}
     for phone_id, name in enumerate(topology.phones, 1):
         for pdf_class in range(topology.num_pdf_classes(phone_id)):
-            keys[base_phone(name), pdf_class] = True
+            keys[topology.base_phone(name), pdf_class] = True
     return list(keys)
 
 

@@ -91,4 +91,6 @@ def test_nothing_in_common() -> None:
 
 def test_segments_of_an_alignment() -> None:
     alignment = FrameAlignment(np.array([1, 3]), np.array([0, 0, 1]), np.zeros(3))
-    assert alignment_segments(alignment, ["SIL", "AH_B", "AH_E"]) == [("sil", 0.0, 0.02), ("ah", 0.02, 0.03)]
+    names = ["SIL", "AH_B", "AH_E"]
+    assert alignment_segments(alignment, names, position_dependent=True) == [("sil", 0.0, 0.02), ("ah", 0.02, 0.03)]
+    assert alignment_segments(alignment, names) == [("sil", 0.0, 0.02), ("ah_e", 0.02, 0.03)]

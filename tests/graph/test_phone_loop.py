@@ -54,6 +54,12 @@ def test_word_positions_make_words(tmp_path: Path) -> None:
     assert sorted(graph.words.values()) == ["<eps>", "A"]
 
 
+def test_a_phone_that_ends_like_a_variant_is_written_as_itself(tmp_path: Path) -> None:
+    graph, inventory = loop(tmp_path, ("SIL", "t", "t_S"), [np.array([1, 2, 3])])
+    assert sorted(graph.words.values()) == ["<eps>", "t", "t_S"]
+    assert inventory.num_senones == 1 + 3 + 3
+
+
 def test_phone_ids_of_another_inventory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds ids 1\.\.9"):
         loop(tmp_path, ("SIL", "A", "B"), [np.array([1, 9])])

@@ -91,6 +91,29 @@ def test_stress(capsys, corpus):
     assert "AH0" in Lang.load(corpus / "lang").real_phones
 
 
+def phones_and_log(corpus, caplog, *more):
+    caplog.clear()
+    assert main(["lang", "build", "--lexicon", str(corpus / "lexicon.txt"), "--output", str(corpus / "lang"), *more]) == 0
+    return Lang.load(corpus / "lang").real_phones[1:], caplog.text
+
+
+def test_stress_is_removed_and_tones_stay(corpus, caplog):
+    (corpus / "lexicon.txt").write_text("A AH0 K\nE AH1\nI AH2\n")
+    phones, log = phones_and_log(corpus, caplog)
+    assert phones == ("AH", "K")
+    assert "stress removed: 4 phones -> 2; --stress keep keeps it" in log
+    (corpus / "lexicon.txt").write_text("MA M AA1\nMAA M AA2\nMAAA M AA5\n")
+    phones, log = phones_and_log(corpus, caplog)
+    assert phones == ("AA1", "AA2", "AA5", "M")
+    assert "tones: AA5; --stress strip removes 0, 1 and 2" in log
+    assert phones_and_log(corpus, caplog, "--stress", "strip")[0] == ("AA", "AA5", "M")
+    (corpus / "train.txt").write_text("MAA DOG\n")  # what CMUdict adds has stress, whatever the lexicon's digits are
+    more = ("--cmudict", "--text", str(corpus / "train.txt"))
+    assert phones_and_log(corpus, caplog, *more)[0] == ("AA1", "AA2", "AA5", "AO", "D", "G", "M")
+    (corpus / "lexicon.txt").write_text("A a1\nE a3 K\n")
+    assert phones_and_log(corpus, caplog) == (("K", "a1", "a3"), "")
+
+
 def test_subwords_to_g(capsys, corpus):
     status, result = run(capsys, "subwords", "--text", corpus / "train.txt", "--vocabulary-size", 9, "--output", corpus / "bpe")
     assert status == 0

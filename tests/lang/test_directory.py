@@ -6,6 +6,7 @@ import pytest
 
 from asr_distill.base import UserError, read_json
 from asr_distill.lang import Lang, Lexicon, Pronunciation, Subwords, SymbolTable, base_phone
+from asr_distill.senones import topology_of_lang
 
 LEXICON = Lexicon(
     (
@@ -136,8 +137,18 @@ def test_position_markers(tmp_path):
     assert "AH_B begin" in (lang.directory / "phones" / "word_boundary.txt").read_text()
     assert "SIL nonword" in (lang.directory / "phones" / "word_boundary.txt").read_text()
     assert Lang.load(lang.directory) == lang
-    with pytest.raises(UserError, match="position marker"):
-        Lang.build(lang.lexicon, tmp_path / "again", position_dependent=True)
+    for again in (True, False):
+        with pytest.raises(UserError, match=r"all phones .* AH_S EY_S .*take the markers off"):
+            Lang.build(lang.lexicon, tmp_path / "again", position_dependent=again)
+
+
+def test_phones_that_end_like_a_marker(tmp_path):
+    lexicon = Lexicon((Pronunciation("che", ("t_S", "e")), Pronunciation("te", ("t", "e")), Pronunciation("me", ("M_E",))))
+    with pytest.raises(UserError, match=r"M_E t_S; expected none with --position-dependent"):
+        Lang.build(lexicon, tmp_path / "lang", position_dependent=True)
+    lang = Lang.build(lexicon, tmp_path / "lang")
+    assert lang.real_phones == ("SIL", "M_E", "e", "t", "t_S")
+    assert topology_of_lang(lang.directory).base_phones == lang.real_phones
 
 
 def test_symbol_tables_are_strict(tmp_path):

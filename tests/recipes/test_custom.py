@@ -109,6 +109,13 @@ def test_what_is_recognised_is_a_matter_of_the_language_model(checkout: Path) ->
     assert [words[-2:] for words in of(commands, "python", "-c")][-1:] == [["exp/custom/lang/ngram.arpa", "exp/custom/lang"]]
 
 
+def test_too_few_leaves_are_noticed_when_the_phones_are_known(checkout: Path) -> None:
+    commands = asked(checkout, *PARTS, "--num-leaves", "60", "--stop-stage", "3")
+    (roots,) = of(commands, "asr-distill", "tree", "roots")
+    assert (option(roots, "--lang"), option(roots, "--num-leaves")) == (["exp/custom/lang"], ["60"])
+    assert commands.index(roots) < commands.index(of(commands, "asr-distill", "lang", "ngram")[0])
+
+
 def test_a_language_model_of_ones_own_is_taken_as_it_is(checkout: Path) -> None:
     (checkout / "exp" / "custom" / "manifests").mkdir(parents=True)
     (checkout / "exp" / "custom" / "lang").mkdir()

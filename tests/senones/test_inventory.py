@@ -16,6 +16,7 @@ from asr_distill.base import UserError
 from asr_distill.senones import (
     FrameAlignment,
     Leaf,
+    PhoneticTree,
     SenoneInventory,
     SenonePriors,
     Split,
@@ -239,3 +240,21 @@ def test_merged_leaves_are_both_described() -> None:
     )
     inventory = SenoneInventory(topology, tree)
     assert inventory.describe(0) == "A[0] left in {A} or left in {<boundary> B} right in {<boundary> A}"
+
+
+def test_senones_once_shared_by_the_end_of_a_name_stay_usable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """``t_S`` as a variant of ``t``, as senones.json had it once: networks trained with it decode as before, and it is said."""
+    topology = default_topology(["SIL", "t", "t_S"], ["SIL"], phone_states=1)
+    roots = {("SIL", 0): 0, ("t", 0): 1}
+    shared = SenoneInventory(topology, PhoneticTree(topology.phones, 1, (), roots, (Leaf(0), Leaf(1))))
+    shared.save(tmp_path / "shared.json")
+    inventory = SenoneInventory.load(tmp_path / "shared.json")
+    assert inventory.hash == shared.hash
+    assert [inventory.tree.senone((phone,), 0) for phone in (1, 2, 3)] == [0, 1, 1]
+    assert "t_S share the senones of t, as if" in caplog.text
+
+    caplog.clear()
+    SenoneInventory(topology, monophone_tree(topology)).save(tmp_path / "apart.json")
+    apart = SenoneInventory.load(tmp_path / "apart.json")
+    assert [apart.tree.senone((phone,), 0) for phone in (1, 2, 3)] == [0, 1, 2]
+    assert not caplog.records

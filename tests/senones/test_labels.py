@@ -182,6 +182,40 @@ def test_from_the_command_line(corpus: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.split() == ["0", "SIL[0]", "any", "context"]
 
 
+def test_too_few_leaves_are_refused_before_anything_is_read(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roots = ["tree", "roots", "--lang", str(corpus / "lang"), "--num-leaves"]
+    for number in ("13", "auto"):
+        assert main([*roots, number, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"roots": 13, "phones": 5}
+    (corpus / "cuts_train.jsonl.gz").unlink()
+    for arguments in ([*roots, "12"], [*grow_arguments(corpus, "senones"), "--num-leaves", "12"]):
+        assert main(arguments) == 1
+        assert "num_leaves is 12, but there are 13 roots, the states (pdf classes) of 5 phones" in capsys.readouterr().err
+
+
+def test_a_poor_tree_is_said(corpus: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(grow_arguments(corpus, "good")) == 0
+    assert "smallest leaf" in capsys.readouterr().out
+    assert "Next:" not in caplog.text
+    assert main([*grow_arguments(corpus, "whole"), "--num-leaves", "13"]) == 0
+    assert "each of its 13 leaves is a root" in caplog.text
+    assert "ask for more than 13 with --num-leaves" in caplog.text
+    assert "smallest leaf" not in capsys.readouterr().out
+    caplog.clear()
+    assert main([*grow_arguments(corpus, "automatic"), "--num-leaves", "auto"]) == 0
+    assert "auto asks for no more leaves with so little speech (0.1 minutes aligned)" in caplog.text
+    caplog.clear()
+    assert main([*grow_arguments(corpus, "high"), "--min-count", "1000"]) == 0
+    assert "no split was worth it" in caplog.text
+    caplog.clear()
+    alignments = read_alignments(corpus / "alignments.jsonl.gz")
+    silent = {key: FrameAlignment(np.array([1]), np.zeros(48), np.zeros(48)) for key in alignments}
+    write_alignments(corpus / "alignments.jsonl.gz", silent)
+    assert main(grow_arguments(corpus, "silent")) == 0
+    assert "12 of 13 roots have no frames" in caplog.text
+    assert "A[0] A[1] A[2] B[0]" in caplog.text
+
+
 def test_the_command_line_says_what_is_missing(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tree", "--lang", str(corpus / "lang")]) == 1
     assert "missing --alignments, --cuts, --output" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 
 from asr_distill.base import UserError
 from asr_distill.senones import HmmState, Topology, base_phone, default_topology, topology_of_lang
+from asr_distill.senones.tree import root_keys
 
 
 def test_silence_is_the_one_of_gen_topo() -> None:
@@ -49,12 +50,20 @@ def test_kaldi_reads_the_text(silence_pdf_classes: int) -> None:
 
 def test_position_suffixes() -> None:
     assert [base_phone(name) for name in ("AH_B", "AH_S", "AH", "_B", "ZH_X", "SIL")] == ["AH", "AH", "AH", "_B", "ZH_X", "SIL"]
-    topology = default_topology(["SIL", "A_B", "A_E", "O"], ["SIL"])
+    topology = default_topology(["SIL", "A_B", "A_E", "O_S"], ["SIL"])
     assert topology.base_phones == ("SIL", "A", "O")
     assert topology.position_dependent
     assert topology.is_silence(1)
     assert not topology.is_silence(2)
     assert not topology.is_silence(0)
+
+
+def test_a_phone_that_ends_like_a_variant_is_its_own() -> None:
+    """X-SAMPA's t_S is no variant of t, and M_E of no phone that is there: not every phone has a suffix."""
+    topology = default_topology(["SIL", "M_E", "a", "t", "t_S"], ["SIL"])
+    assert not topology.position_dependent
+    assert topology.base_phones == topology.phones
+    assert root_keys(topology) == [("SIL", 0), *((phone, state) for phone in ("M_E", "a", "t", "t_S") for state in range(3))]
 
 
 def test_round_trip() -> None:

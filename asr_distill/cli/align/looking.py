@@ -60,7 +60,10 @@ def compare(args: argparse.Namespace) -> int:
     for key, alignment in alignments.items():
         check_phones(alignment, lang.real_phones, f"the alignment of {key!r}")
     comparison = compare_boundaries(
-        {key: alignment_segments(alignment, lang.real_phones) for key, alignment in alignments.items()},
+        {
+            key: alignment_segments(alignment, lang.real_phones, position_dependent=lang.position_dependent)
+            for key, alignment in alignments.items()
+        },
         read_mlf(args.reference, offset=args.offset_ms / 1000),
         silence=("sil", "sp", *lang.silence_phones),
     )

@@ -86,9 +86,9 @@ def _build(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stress",
-        choices=("keep", "strip"),
-        default="strip",
-        help="stress digits of phones such as AH0 (default: %(default)s)",
+        choices=("auto", "strip", "keep"),
+        default="auto",
+        help="digits of phones such as AH0; auto: strip them unless some are tones, none of 0, 1, 2 (default: %(default)s)",
     )
     parser.add_argument("--unknown-word", metavar="WORD", help="add this word, for words without a pronunciation")
     parser.add_argument("--unknown-phone", default="SPN", metavar="PHONE", help="how it is said (default: %(default)s)")

