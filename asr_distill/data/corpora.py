@@ -26,6 +26,7 @@ from asr_distill.data.resampling import resample
 
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
+_ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,13 @@ def write_manifests(
         counts: dict[str, Any] = {}
         for split, utterances in splits.items():
             cuts = _build_cuts(split, utterances, folder, output, options, problems, rates, check)
-            _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
-            if not cuts:
-                raise UserError(f"the {split} part has no utterance that can be used")
             CutSet.from_cuts(cuts).to_file(str(folder / f"cuts_{split}.jsonl.gz"))
             counts[split] = count_cuts(cuts)
+        # Bounded when all parts are read: a share that one part suggests would be too small for the next.
+        _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
+        for split, numbers in counts.items():
+            if not numbers["utterances"]:
+                raise UserError(f"the {split} part has no utterance that can be used")
         resampled = {rate: rates[rate] for rate in sorted(rates) if options.sampling_rate not in (None, rate)}
         for rate, number in resampled.items():
             _log.info("%d recordings at %d Hz were resampled to %d Hz", number, rate, options.sampling_rate)
@@ -185,12 +188,13 @@ def check_output(output: Path) -> None:
 
 
 def _bound_problems(problems: Sequence[str], total: int, allow_bad: float) -> None:
-    if len(problems) > allow_bad * total:
+    if len(problems) > allow_bad * total + _ROUNDING:
         shown = "\n  ".join(problems[:_SHOWN])
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        enough = -(-1000 * len(problems) // total) / 1000  # rounded up: what is suggested has to do
         raise UserError(
             f"{len(problems)} of {total} utterances cannot be used:\n  {shown}{more}\n"
-            f"Next: mend them, or leave them out with --allow-bad {max(len(problems) / total, 0.001):.3f} or more"
+            f"Next: mend them, or leave them out with --allow-bad {enough:.3f} or more"
         )
 
 
