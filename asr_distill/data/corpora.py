@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -24,6 +24,7 @@ from asr_distill.base import UserError, atomic_directory, hash_of_object, track,
 from asr_distill.data.audio_files import ByteOrder, read_audio, write_wav
 from asr_distill.data.resampling import resample
 
+SpeakerSource = Literal["supervision", "recording", "utterance"]  # who is a speaker where the data name none
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
 _ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
@@ -241,9 +242,10 @@ def _take_in(
     channels = samples.shape[0]
     if channels > 1 and chosen is None:
         raise UserError(f"{path}: {channels} channels, expected 1; choose one with --channel 0 to {channels - 1}")
-    channel = (chosen or 0) if channels > 1 else 0
+    channel = (chosen or 0) if channels > 1 or utterance.channel is not None else 0
     if channel >= channels:
-        raise UserError(f"{path}: has {channels} channels, --channel {channel} does not exist (they count from 0)")
+        asked = f"--channel {channel}" if utterance.channel is None else f"channel {channel}, which {utterance.id} names,"
+        raise UserError(f"{path}: has {channels} channels, {asked} does not exist (they count from 0)")
     source, kept_channels, wanted = path.resolve(), list(range(channels)), options.sampling_rate or rate
     rates[rate] += 1
     if rate != wanted or path.suffix.lower() in (".sph", ".raw"):
