@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Kaldi data directories (wav.scp, text, utt2spk; segments, spk2gender, spk2age where there are any) or lhotse CutSets
-(cuts.jsonl.gz with supervisions, recordings in files) to manifests. Without dev=, whole speakers of train are set aside.
+"""Kaldi data directories (wav.scp, text, utt2spk or spk2utt; segments, spk2gender, spk2age where there are any) or lhotse
+CutSets (cuts.jsonl.gz with supervisions, recordings in files) to manifests. Commands in wav.scp are not run; where one only
+unpacks a file (flac -c -d -s, sph2pipe -f wav -p -c 1, sox FILE -t wav -, cat), the file itself is read. Without dev=, whole
+speakers of train are set aside.
 
 Example: python local/prepare_kaldi.py --data-dir train=data/train dev=data/dev test=data/test \\
     --lexicon data/local/dict/lexicon.txt --output exp/mine/manifests
@@ -32,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dev-speakers", type=int, metavar="N", help="without dev=: speakers set aside (default: a tenth)")
     parser.add_argument(
         "--speaker-from",
-        choices=("supervision", "recording"),
+        choices=("supervision", "recording", "utterance"),
         default="supervision",
-        help="recording: in a CutSet each recording is a speaker where none is named (default: that is an error)",
+        help="recording, utterance: each of them is a speaker where none is named (default: that is an error)",
     )
     parser.add_argument("--audio-root", type=Path, metavar="DIR", help="where relative paths of audio begin")
     parser.add_argument(

@@ -19,6 +19,7 @@ from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
 from asr_distill.base.lock import only_process
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import track
+from asr_distill.base.text import normalise_text
 
 __all__ = [
     "UserError",
@@ -33,6 +34,7 @@ __all__ = [
     "load_config",
     "make_room",
     "missing_package",
+    "normalise_text",
     "only_process",
     "read_json",
     "read_jsonl",

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from asr_distill.base import UserError, hash_of_file, write_json, write_text
+    from asr_distill.base import UserError, hash_of_file, normalise_text, write_json, write_text
     from asr_distill.cli.main import emit
     from asr_distill.scoring import (
         Normalisation,
@@ -71,7 +71,7 @@ def _score(args: argparse.Namespace) -> int:
     )
     from asr_distill.scoring.utterances import with_references, with_speakers
 
-    normalise = Normalisation(args.case, tuple(args.remove))
+    normalise = Normalisation(args.case, tuple(map(normalise_text, args.remove)))
     unknown: list[str] = []
     utterances: list[Utterance]
     if args.hyp:

@@ -6,6 +6,7 @@ truncated file without a word; everything else (flac, ogg, ...) is left to libsn
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +39,7 @@ def read_audio(path: Path, *, raw_rate: int = 16000, raw_byte_order: ByteOrder =
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty (0 bytes)")
     suffix = path.suffix.lower()
-    if suffix == ".sph":
+    if suffix == ".sph" or _is_sphere(path):
         samples, rate = _read_sphere(path)
     elif suffix == ".raw":
         samples, rate = _read_raw(path, raw_byte_order), raw_rate
@@ -112,6 +113,12 @@ def _check_ogg(path: Path) -> None:
         raise UserError(f"{path}: truncated: the Ogg stream has no closing page")
 
 
+def _is_sphere(path: Path) -> bool:
+    """Sphere files come under other names: TIMIT's are .WAV, WSJ's .wv1 and .wv2."""
+    with open(path, "rb") as stream:
+        return stream.read(8) == b"NIST_1A\n"
+
+
 def _read_sphere(path: Path) -> tuple[NDArray[np.float32], int]:
     data = path.read_bytes()
     lines = data[:1024].split(b"\n")
@@ -130,14 +137,21 @@ def _read_sphere(path: Path) -> tuple[NDArray[np.float32], int]:
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: the sphere header lacks a usable {error}") from None
     coding, width = fields.get("sample_coding", "pcm"), fields.get("sample_n_bytes", "2")
-    if coding != "pcm" or width != "2" or channels < 1 or rate < 1:
+    if "shorten" in coding:
         raise UserError(
-            f"{path}: sphere coding {coding!r} with {width} bytes a sample and {channels} channels; expected plain 16-bit pcm."
-            " Next: convert it with sph2pipe or sox"
+            f"{path}: sphere coding {coding!r}, and samples compressed by shorten are not read here."
+            f" Next: sph2pipe -f wav -p {shlex.quote(str(path))} {shlex.quote(path.stem + '.pcm.wav')}, and name what it writes"
+        )
+    if width not in ("1", "2", "3", "4") or channels < 1 or rate < 1:
+        raise UserError(
+            f"{path}: sphere coding {coding!r} with {width} bytes a sample, {channels} channels and {rate} Hz; expected pcm,"
+            " ulaw or alaw. Next: convert it with sph2pipe or sox"
         )
     body = data[header_size:]
-    if len(body) < count * channels * 2:
-        raise UserError(f"{path}: truncated: {len(body) // (2 * channels)} samples, the header promises {count}")
+    if len(body) < count * channels * int(width):
+        raise UserError(f"{path}: truncated: {len(body) // (int(width) * channels)} samples, the header promises {count}")
+    if (coding, width) != ("pcm", "2"):
+        return _read_with_libsndfile(path)
     order = ">i2" if fields.get("sample_byte_format", "01") == "10" else "<i2"
     integers = np.frombuffer(body[: count * channels * 2], dtype=order).reshape(count, channels)
     return np.ascontiguousarray(integers.T.astype(np.float32) / 32768), rate

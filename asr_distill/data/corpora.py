@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -24,8 +24,10 @@ from asr_distill.base import UserError, atomic_directory, hash_of_object, track,
 from asr_distill.data.audio_files import ByteOrder, read_audio, write_wav
 from asr_distill.data.resampling import resample
 
+SpeakerSource = Literal["supervision", "recording", "utterance"]  # who is a speaker where the data name none
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
+_ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,13 @@ def write_manifests(
         counts: dict[str, Any] = {}
         for split, utterances in splits.items():
             cuts = _build_cuts(split, utterances, folder, output, options, problems, rates, check)
-            _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
-            if not cuts:
-                raise UserError(f"the {split} part has no utterance that can be used")
             CutSet.from_cuts(cuts).to_file(str(folder / f"cuts_{split}.jsonl.gz"))
             counts[split] = count_cuts(cuts)
+        # Bounded when all parts are read: a share that one part suggests would be too small for the next.
+        _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
+        for split, numbers in counts.items():
+            if not numbers["utterances"]:
+                raise UserError(f"the {split} part has no utterance that can be used")
         resampled = {rate: rates[rate] for rate in sorted(rates) if options.sampling_rate not in (None, rate)}
         for rate, number in resampled.items():
             _log.info("%d recordings at %d Hz were resampled to %d Hz", number, rate, options.sampling_rate)
@@ -185,12 +189,13 @@ def check_output(output: Path) -> None:
 
 
 def _bound_problems(problems: Sequence[str], total: int, allow_bad: float) -> None:
-    if len(problems) > allow_bad * total:
+    if len(problems) > allow_bad * total + _ROUNDING:
         shown = "\n  ".join(problems[:_SHOWN])
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        enough = -(-1000 * len(problems) // total) / 1000  # rounded up: what is suggested has to do
         raise UserError(
             f"{len(problems)} of {total} utterances cannot be used:\n  {shown}{more}\n"
-            f"Next: mend them, or leave them out with --allow-bad {max(len(problems) / total, 0.001):.3f} or more"
+            f"Next: mend them, or leave them out with --allow-bad {enough:.3f} or more"
         )
 
 
@@ -237,9 +242,10 @@ def _take_in(
     channels = samples.shape[0]
     if channels > 1 and chosen is None:
         raise UserError(f"{path}: {channels} channels, expected 1; choose one with --channel 0 to {channels - 1}")
-    channel = (chosen or 0) if channels > 1 else 0
+    channel = (chosen or 0) if channels > 1 or utterance.channel is not None else 0
     if channel >= channels:
-        raise UserError(f"{path}: has {channels} channels, --channel {channel} does not exist (they count from 0)")
+        asked = f"--channel {channel}" if utterance.channel is None else f"channel {channel}, which {utterance.id} names,"
+        raise UserError(f"{path}: has {channels} channels, {asked} does not exist (they count from 0)")
     source, kept_channels, wanted = path.resolve(), list(range(channels)), options.sampling_rate or rate
     rates[rate] += 1
     if rate != wanted or path.suffix.lower() in (".sph", ".raw"):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from asr_distill.base import UserError
-from asr_distill.data.corpora import AudioOptions, Utterance, write_manifests
-from asr_distill.data.cut_manifests import SpeakerSource, read_cut_set
+from asr_distill.data.corpora import AudioOptions, SpeakerSource, Utterance, write_manifests
+from asr_distill.data.cut_manifests import read_cut_set
 from asr_distill.data.kaldi_directory import read_kaldi_directory
 from asr_distill.data.speaker_parts import check_recordings, set_aside_dev
 from asr_distill.data.transcript_words import PreparedWords, WordOptions, pronounce_words, spell_words
@@ -66,12 +66,12 @@ def prepare_custom(
 
 def _read(part: str, path: Path, audio_roots: Sequence[Path], speaker_from: SpeakerSource) -> list[Utterance]:
     if path.is_dir():
-        return read_kaldi_directory(path, audio_roots)
+        return read_kaldi_directory(path, audio_roots, speaker_from=speaker_from)
     if path.is_file():
         return read_cut_set(path, audio_roots, speaker_from=speaker_from)
     raise UserError(
-        f"{part}: {path} does not exist; expected a Kaldi data directory (with wav.scp, text and utt2spk) or the file of a"
-        " lhotse CutSet (cuts.jsonl.gz)"
+        f"{part}: {path} does not exist; expected a Kaldi data directory (with wav.scp, text, and utt2spk or spk2utt) or the"
+        " file of a lhotse CutSet (cuts.jsonl.gz)"
     )
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lhotse import MonoCut, MultiCut
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, normalise_text
 from asr_distill.data.checks import check_cuts, load_cuts
-from asr_distill.data.corpora import Utterance
+from asr_distill.data.corpora import SpeakerSource, Utterance
 from asr_distill.features.audio import name_of
 
-SpeakerSource = Literal["supervision", "recording"]
 _SAVE = "save the audio first (lhotse: CutSet.save_audios) and give the CutSet that comes back"
 
 
@@ -28,8 +27,9 @@ def read_cut_set(
 
     A cut with one supervision gives its id to the utterance, of several each gives its own. Relative paths of recordings are
     looked for in ``audio_roots``, the manifest's folder, its parent and the working directory. ``speaker_from``: where a
-    supervision names no speaker, ``recording`` takes its recording for one. Raises `UserError` for a file that is no CutSet,
-    cuts without a supervision, supervisions without a speaker or outside their cut, and audio that is not in files as it is.
+    supervision names no speaker, ``recording`` takes its recording for one, ``utterance`` itself. Words come back in Unicode's
+    composed form (NFC). Raises `UserError` for a file that is no CutSet, cuts without a supervision, supervisions without a
+    speaker or outside their cut, and audio that is not in files as it is.
     An utterance without a transcript comes back with an empty text, for `write_manifests` to refuse or count.
     """
     cuts = load_cuts(path)
@@ -41,12 +41,12 @@ def read_cut_set(
         for supervision in cut.supervisions:
             if not supervision.speaker and speaker_from == "supervision":
                 nameless.append(name_of(cut))
-            utterances.append(_utterance(cut, supervision, path, roots))
+            utterances.append(_utterance(cut, supervision, path, roots, speaker_from))
     if nameless:
         raise UserError(
             f"{path}: {len(nameless)} of {len(utterances)} supervisions name no speaker, the first is that of {nameless[0]}; by"
             " speakers features are normalised, parts kept apart and intervals drawn. Next: name them in the manifest, or"
-            " --speaker-from recording, where no two recordings have a speaker in common"
+            " --speaker-from recording, where no two recordings have a speaker in common, or --speaker-from utterance"
         )
     return sorted(utterances, key=lambda row: row.id)
 
@@ -66,7 +66,9 @@ def _check_kind(cut: Any, path: Path) -> None:
         raise UserError(f"{where}: its recording is a {sorted(kinds)[0]!r}, expected a file; {_SAVE}")
 
 
-def _utterance(cut: MonoCut | MultiCut, supervision: Any, path: Path, roots: Sequence[Path]) -> Utterance:
+def _utterance(
+    cut: MonoCut | MultiCut, supervision: Any, path: Path, roots: Sequence[Path], speaker_from: SpeakerSource
+) -> Utterance:
     recording = cut.recording
     wanted = cut.channel if isinstance(cut.channel, list) else [cut.channel]
     sources = [source for source in recording.sources if set(wanted) <= set(source.channels)]
@@ -78,11 +80,12 @@ def _utterance(cut: MonoCut | MultiCut, supervision: Any, path: Path, roots: Seq
     # Times are rounded by whoever wrote them: a supervision may stand out of its cut by a little.
     start, end = max(supervision.start, 0.0), min(supervision.end, cut.duration)
     gender = {"m": "M", "f": "F"}.get((supervision.gender or "").lower(), supervision.gender)
+    name = cut.id if len(cut.supervisions) == 1 else supervision.id
     return Utterance(
-        id=cut.id if len(cut.supervisions) == 1 else supervision.id,
+        id=name,
         audio=_find(str(source.source), roots),
-        speaker=supervision.speaker or recording.id,
-        text=supervision.text or "",
+        speaker=supervision.speaker or (name if speaker_from == "utterance" else recording.id),
+        text=normalise_text(supervision.text or ""),
         recording_id=recording.id if len(recording.sources) == 1 else f"{recording.id}-{recording.sources.index(source)}",
         start=cut.start + start,
         duration=end - start,

@@ -1,4 +1,4 @@
-"""Kaldi data directories (wav.scp, text, utt2spk, optionally segments, spk2gender, spk2age) as lists of utterances.
+"""Kaldi data directories (wav.scp, text, utt2spk or spk2utt, optionally segments, spk2gender, spk2age) as utterances.
 
 lhotse reads them; before that the files are checked line by line, because lhotse takes the last of two equal ids, runs
 commands found in wav.scp, and looks for relative paths in the working directory.
@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, normalise_text
 from asr_distill.data.audio_files import find_audio
-from asr_distill.data.corpora import Utterance
+from asr_distill.data.corpora import SpeakerSource, Utterance
+from asr_distill.data.kaldi_tables import line_of, read_speakers, read_table
+from asr_distill.data.piped_audio import unpacked_file
 
 
-def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampling_rate: int = 16000) -> list[Utterance]:
+def read_kaldi_directory(
+    data_dir: Path,
+    audio_roots: Sequence[Path] = (),
+    sampling_rate: int = 16000,
+    *,
+    speaker_from: SpeakerSource = "supervision",
+) -> list[Utterance]:
     """The utterances of a Kaldi data directory, in sorted order.
 
     Relative paths of wav.scp are looked for in ``audio_roots``, the directory itself, its parent, that one's parent (where
-    data/train lies) and the working directory; a file that exists under another audio suffix (.ogg for .WAV) is taken. Gender
-    and age of the speaker are kept. Raises `UserError` for missing files, duplicate ids, commands (``... |``), utterances
-    without a speaker, audio not found.
+    data/train lies) and the working directory; a file that exists under another audio suffix (.ogg for .WAV) is taken, and the
+    one that a command only unpacks (`unpacked_file`). Gender and age of the speaker are kept, words come back in Unicode's
+    composed form (NFC). ``speaker_from``: where neither utt2spk nor spk2utt names a speaker, its recording or the utterance
+    itself is taken for one. Raises `UserError` for missing files, duplicate ids, other commands, utterances without a speaker,
+    audio not found.
     An utterance without a transcript comes back with an empty text, for `write_manifests` to refuse or count.
     """
     from lhotse.kaldi import load_kaldi_data_dir
@@ -30,12 +40,13 @@ def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampl
     if not data_dir.is_dir():
         raise UserError(f"{data_dir} is not a folder; expected a Kaldi data directory with wav.scp, text and utt2spk")
     wavs = read_table(data_dir / "wav.scp")
-    speakers = read_table(data_dir / "utt2spk")
-    texts = read_table(data_dir / "text", empty=True)
+    texts = {key: normalise_text(value) for key, value in read_table(data_dir / "text", empty=True).items()}
     segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else None
+    speakers = read_speakers(data_dir, _recordings(data_dir, wavs, segments), speaker_from)
     _check_ids(data_dir, wavs, speakers, texts, segments)
     roots = [*audio_roots, data_dir, data_dir.parent, data_dir.resolve().parent.parent, Path.cwd()]
-    files = {name: _resolve(name, value, data_dir / "wav.scp", roots) for name, value in wavs.items()}
+    sources = {name: _resolve(name, value, data_dir / "wav.scp", roots) for name, value in wavs.items()}
+    files = {name: path for name, (path, _) in sources.items()}
     ages = read_table(data_dir / "spk2age") if (data_dir / "spk2age").is_file() else {}
     with tempfile.TemporaryDirectory(prefix="kaldi-") as name:
         folder = Path(name)
@@ -67,30 +78,10 @@ def read_kaldi_directory(data_dir: Path, audio_roots: Sequence[Path] = (), sampl
                 duration=None if to_the_end else row.duration,
                 gender=_gender(row.gender),
                 custom={"age": int(ages[row.speaker])} if ages.get(row.speaker, "").isdigit() else {},
+                channel=sources[row.recording_id][1],
             )
         )
     return sorted(utterances, key=lambda row: row.id)
-
-
-def read_table(path: Path, empty: bool = False) -> dict[str, str]:
-    """Key to the rest of the line; ``empty`` allows lines with a key alone. Raises `UserError` for two lines with one key."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; expected a Kaldi data directory with wav.scp, text and utt2spk")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error}); convert it with iconv") from None
-    table: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        key, *rest = line.split(maxsplit=1)
-        if not rest and not empty:
-            raise UserError(f"{path}, line {number}: {key!r} stands alone; expected an id and a value")
-        if key in table:
-            raise UserError(f"{path}, line {number}: duplicate id {key!r}; ids must be unique")
-        table[key] = rest[0].strip() if rest else ""
-    return table
 
 
 def read_lexicon(path: Path) -> str:
@@ -98,7 +89,7 @@ def read_lexicon(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"lexicon {path} does not exist; expected lines of WORD PHONE PHONE ...")
     lines: dict[str, None] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         parts = line.split()
         if len(parts) == 1:
             raise UserError(f"{path}, line {number}: {parts[0]} has no pronunciation")
@@ -107,14 +98,32 @@ def read_lexicon(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _recordings(data_dir: Path, wavs: Mapping[str, str], segments: Mapping[str, str] | None) -> dict[str, str]:
+    """Each utterance's recording; where there are no segments they have one name."""
+    if segments is None:
+        return {name: name for name in wavs}
+    for name, value in segments.items():
+        fields = value.split()
+        if len(fields) != 3 or not all(re.fullmatch(r"-?\d+(\.\d*)?", field) for field in fields[1:]):
+            raise UserError(f"{data_dir / 'segments'}: {name}: expected RECORDING START END, found {value!r}")
+        if fields[0] not in wavs:
+            raise UserError(f"{data_dir / 'segments'}: {name} belongs to recording {fields[0]!r}, which wav.scp does not have")
+    return {name: value.split()[0] for name, value in segments.items()}
+
+
 def _check_ids(
-    data_dir: Path, wavs: dict[str, str], speakers: dict[str, str], texts: dict[str, str], segments: dict[str, str] | None
+    data_dir: Path,
+    wavs: Mapping[str, str],
+    speakers: Mapping[str, str],
+    texts: Mapping[str, str],
+    segments: Mapping[str, str] | None,
 ) -> None:
     utterances = segments if segments is not None else wavs
     where = "segments" if segments is not None else "wav.scp"
+    table = "utt2spk" if (data_dir / "utt2spk").is_file() else "spk2utt"
     for missing, message in (
-        (sorted(set(utterances) - set(speakers)), f"are in {where} and not in utt2spk"),
-        (sorted(set(speakers) - set(utterances)), f"are in utt2spk and not in {where}"),
+        (sorted(set(utterances) - set(speakers)), f"are in {where} and not in {table}"),
+        (sorted(set(speakers) - set(utterances)), f"are in {table} and not in {where}"),
         (sorted(set(texts) - set(utterances)), f"are in text and not in {where}"),
     ):
         if missing:
@@ -122,20 +131,19 @@ def _check_ids(
                 f"{data_dir}: {len(missing)} utterances {message}, the first is {missing[0]}."
                 " Next: Kaldi's utils/fix_data_dir.sh, or mend the files by hand"
             )
-    for name, value in (segments or {}).items():
-        fields = value.split()
-        if len(fields) != 3 or not all(re.fullmatch(r"-?\d+(\.\d*)?", field) for field in fields[1:]):
-            raise UserError(f"{data_dir / 'segments'}: {name}: expected RECORDING START END, found {value!r}")
-        if fields[0] not in wavs:
-            raise UserError(f"{data_dir / 'segments'}: {name} belongs to recording {fields[0]!r}, which wav.scp does not have")
 
 
-def _resolve(name: str, value: str, table: Path, roots: Sequence[Path]) -> Path:
-    if value.endswith("|"):
-        raise UserError(
-            f"{table}: {name} is a command ({value!r}); commands are not run. Next: write the audio to files"
-            " (Kaldi's wav-copy, or sph2pipe and sox by hand) and name those; .wav, .flac, .ogg and .sph are read as they are"
-        )
+def _resolve(name: str, value: str, table: Path, roots: Sequence[Path]) -> tuple[Path, int | None]:
+    """The audio file, and its channel (from 0) where a command names one."""
+    if not value.endswith("|"):
+        return _find(name, value, table, roots), None
+    piped = unpacked_file(value)
+    if piped is None:
+        raise UserError(_refused_command(name, value, table, roots))
+    return _find(name, piped.name, table, roots), piped.channel
+
+
+def _find(name: str, value: str, table: Path, roots: Sequence[Path]) -> Path:
     for root in roots:
         path = root / value
         if path.is_file():
@@ -144,6 +152,17 @@ def _resolve(name: str, value: str, table: Path, roots: Sequence[Path]) -> Path:
         if other is not None:
             return other.resolve()
     raise UserError(f"{table}: {name}: {value} does not exist (looked in {', '.join(dict.fromkeys(map(str, roots)))})")
+
+
+def _refused_command(name: str, value: str, table: Path, roots: Sequence[Path]) -> str:
+    named = [word for word in value.rstrip("|").split()[1:] if any((root / word).is_file() for root in roots)]
+    direct = f"where {named[0]} does as it is, make the line '{name} {named[0]}'; else " if len(named) == 1 else ""
+    write = f"write what the command gives to a file, {value.rstrip('|').rstrip()} > {name}.wav, and name that"
+    return (
+        f"{table}, line {line_of(table, name)}: {name} is a command ({value!r}); commands are not run, and only those that just"
+        " unpack one file are understood (flac -c -d -s FILE, sph2pipe -f wav -p -c 1 FILE, sox FILE -t wav -, cat FILE)."
+        f" Next: {direct}{write}"
+    )
 
 
 def _gender(value: str | None) -> str | None:

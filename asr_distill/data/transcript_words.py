@@ -15,12 +15,11 @@ from typing import Literal
 
 from lhotse import MonoCut
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, normalise_text
 from asr_distill.data.corpora import Utterance
 from asr_distill.lang import Arpa, Lexicon
 from asr_distill.lang.arpa import END, UNKNOWN_NAMES
 from asr_distill.lang.lexicon import strip_stress
-from asr_distill.lang.subwords import normalise_word
 
 Parts = Mapping[str, Sequence[Utterance]]
 FRAME_SECONDS = 0.01
@@ -99,10 +98,10 @@ def spell_words(parts: Parts) -> PreparedWords:
 
     A cut with a character that the training transcripts do not have cannot be used.
     """
-    alphabet = {character for row in parts["train"] for character in normalise_word(row.text)}
+    alphabet = {character for row in parts["train"] for character in normalise_text(row.text)}
 
     def check(cut: MonoCut) -> None:
-        characters = [character for word in cut.supervisions[0].text.split() for character in normalise_word(word)]
+        characters = [character for word in cut.supervisions[0].text.split() for character in normalise_text(word)]
         unseen = sorted(set(characters) - alphabet)
         if unseen:
             raise UserError(f"its transcript has {' '.join(map(repr, unseen))}, which no transcript of the training part has")

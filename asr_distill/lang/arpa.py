@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, atomic_path
+from asr_distill.base import UserError, atomic_path, normalise_text
 from asr_distill.lang.lexicon import count_words
 
 BEGIN, END = "<s>", "</s>"
@@ -106,7 +106,8 @@ class Arpa:
 
     @classmethod
     def read(cls, path: str | Path) -> Arpa:
-        """Reads ARPA text, whatever header stands before the line that is ``\\data\\`` alone, words in their own case.
+        """Reads ARPA text, whatever header stands before the line that is ``\\data\\`` alone, words in their own case
+        and in Unicode's composed form (NFC).
 
         Raises `UserError` with file and line for counts that do not agree, fields that are no numbers, positive log
         probabilities, repeated n-grams, n-grams of words without a unigram, and a missing ``\\end\\``.
@@ -124,7 +125,7 @@ class _Reader:
                 f"language model {path} does not exist; expected an ARPA file (`asr-distill lang ngram` writes one)"
             )
         try:
-            text = path.read_text(encoding="utf-8")
+            text = normalise_text(path.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 text ({error.reason}); expected an ARPA file") from None
         self.lines = [line.strip() for line in text.split("\n")]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, read_json
+from asr_distill.base import UserError, atomic_directory, hash_of_object, normalise_text, read_json
 from asr_distill.lang.layout import FORMAT, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
-from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces, normalise_word
+from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces
 from asr_distill.lang.symbols import EPSILON, SymbolTable
 
 POSITIONS = ("_B", "_E", "_I", "_S")
@@ -93,7 +93,7 @@ class Lang:
         unit ``<UNK>`` with that phone.
         """
         lexicon = subwords.lexicon()
-        words = sorted({normalise_word(word) for word in training_words})
+        words = sorted({normalise_text(word) for word in training_words})
         unseen = subwords.unseen_characters(words)
         if unseen:
             raise UserError(f"subwords: training words have characters that no unit has: {', '.join(map(repr, unseen))}")

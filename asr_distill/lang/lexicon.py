@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from asr_distill.base import UserError, write_text
+from asr_distill.base import UserError, normalise_text, write_text
 
 FORBIDDEN_WORDS = frozenset({"<eps>", "<s>", "</s>"})
 _DISAMBIGUATION = re.compile(r"#\d+|#nonterm.*")
@@ -119,7 +120,8 @@ class Lexicon:
     def read(cls, path: str | Path, *, keep_stress: bool = True) -> Lexicon:
         """Reads Kaldi's ``lexicon.txt`` or ``lexiconp.txt``, or a CMU-style ``.dic`` with ``WORD(2)`` for alternatives.
 
-        A file is ``lexiconp`` where the second field of every line is a number. Raises `UserError` with file and line for a
+        A file is ``lexiconp`` where the second field of every line is a number. Words come in Unicode's composed form (NFC), as
+        transcripts do; phones as they stand. Raises `UserError` with file and line for a
         word without phones, a probability outside (0, 1], reserved symbols, an alternative without its first form, bytes that
         are not UTF-8, and a pronunciation given twice with different probabilities.
         """
@@ -130,7 +132,7 @@ class Lexicon:
         entries: dict[tuple[str, tuple[str, ...]], Pronunciation] = {}
         heads: set[str] = set()
         for number, fields in rows:
-            word, probability, phones = fields[0], 1.0, tuple(fields[1:])
+            word, probability, phones = normalise_text(fields[0]), 1.0, tuple(fields[1:])
             alternative = _ALTERNATIVE.fullmatch(word) if cmu_style else None
             if alternative:
                 word = alternative.group(1)
@@ -248,7 +250,7 @@ def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
         raise UserError(
             f"lexicon {path} does not exist; expected Kaldi's lexicon.txt or lexiconp.txt, or a .dic file"
         ) from None
-    for number, raw in enumerate(content.split(b"\n"), 1):
+    for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, atomic_path, write_text
+from asr_distill.base import UserError, atomic_path, normalise_text, write_text
 from asr_distill.lang.lexicon import Lexicon, Pronunciation, count_words
 
 BOUNDARY = "▁"
@@ -21,11 +20,6 @@ _MODEL_FILE, _UNITS_FILE = "subwords.model", "units.txt"
 def begins_word(unit: str) -> bool:
     """Whether a unit begins a word: it starts with the boundary mark, or stands for an unknown word."""
     return unit.startswith(BOUNDARY) or unit == UNKNOWN_UNIT
-
-
-def normalise_word(word: str) -> str:
-    """Unicode NFC, so that a letter and its accent are one character wherever Unicode has it."""
-    return unicodedata.normalize("NFC", word)
 
 
 def join_pieces(units: Sequence[str]) -> list[str]:
@@ -54,7 +48,7 @@ class Subwords:
         """
         import sentencepiece
 
-        texts = [[normalise_word(word) for word in sentence] for sentence in sentences]
+        texts = [[normalise_text(word) for word in sentence] for sentence in sentences]
         words = count_words(word for sentence in texts for word in sentence)
         if not words:
             raise UserError("subwords: the training text is empty; expected at least one word")
@@ -111,7 +105,7 @@ class Subwords:
 
     def unseen_characters(self, words: Iterable[str]) -> dict[str, int]:
         """Characters of ``words`` that no unit has, with counts, most frequent first."""
-        counts = count_words(c for word in words for c in normalise_word(word) if c not in self.alphabet)
+        counts = count_words(c for word in words for c in normalise_text(word) if c not in self.alphabet)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def encode(self, words: Sequence[str], *, unknown: str | None = None) -> list[str]:
@@ -120,7 +114,7 @@ class Subwords:
         A word with a character that was not in the training text becomes ``unknown``, or raises `UserError` where that is None.
         """
         units: list[str] = []
-        for word in map(normalise_word, words):
+        for word in map(normalise_text, words):
             if self.alphabet.issuperset(word):
                 units += self._encode_word(word)
             elif unknown is not None:

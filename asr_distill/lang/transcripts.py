@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, normalise_text
 from asr_distill.lang.arpa import BEGIN, END
 
 _NAME_PARTS = re.compile(r"[._-]")
@@ -53,7 +53,7 @@ def _from_text(path: Path, ids: bool) -> list[list[str]]:
     if not path.is_file():
         raise UserError(f"text {path} does not exist")
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = normalise_text(path.read_text(encoding="utf-8-sig")).split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); convert the file with iconv") from None
     return [_without_marks(line.split()[1 if ids else 0 :]) for line in lines if line.strip()]
@@ -65,7 +65,7 @@ def _from_cuts(path: Path) -> list[list[str]]:
         texts = [supervision.text for supervision in cut.supervisions]
         if not texts or any(text is None for text in texts):
             raise UserError(f"{path}: the cut {cut.id!r} has no transcript; prepare the corpus again or leave the cut out")
-        sentences.append(_without_marks(" ".join(texts).split()))
+        sentences.append(_without_marks(normalise_text(" ".join(texts)).split()))
     return sentences
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, read_jsonl
+from asr_distill.base import UserError, normalise_text, read_jsonl
 from asr_distill.scoring.transcripts import Normalisation, numbered_lines, read_transcripts, transcript_format
 
 
 def _texts_of_cut(cut: Mapping[str, Any]) -> Iterator[str]:
     for supervision in cut.get("supervisions") or ():
         if supervision.get("text") is not None:
-            yield supervision["text"]
+            yield normalise_text(supervision["text"])
     for track in cut.get("tracks") or ():  # a MixedCut
         yield from _texts_of_cut(track.get("cut") or {})
 
@@ -34,9 +34,9 @@ def read_training_texts(
         if format == "trn":
             found |= {change(words) for words in read_transcripts(path, "trn").values()}
         elif format == "jsonl":
-            found |= {change(tuple(str(row.get("reference", "")).split())) for row in read_jsonl(path)}
+            found |= {change(tuple(normalise_text(str(row.get("reference", ""))).split())) for row in read_jsonl(path)}
         else:
-            found |= {change(tuple(line.split())) for _, line in numbered_lines(path)}
+            found |= {change(tuple(normalise_text(line).split())) for _, line in numbered_lines(path)}
     if cuts is not None:
         found |= {change(tuple(sentence.split())) for cut in read_jsonl(cuts) for sentence in _texts_of_cut(cut)}
     found.discard(())

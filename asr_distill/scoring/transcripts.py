@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from asr_distill.base import UserError
-
-_TRN_LINE = re.compile(r"^(?P<words>.*?)\s*\((?P<id>[^()\s]+)\)\s*$")
+from asr_distill.base import UserError, normalise_text
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What is done to both sides before they are compared. The default does nothing: the words are compared as they stand."""
+    """What is done to both sides before they are compared. The default does nothing: the words are compared as they stand.
+
+    Readers have given them Unicode's composed form (NFC) by then.
+    """
 
     case: Literal["none", "lower", "upper"] = "none"
     remove: tuple[str, ...] = ()
@@ -43,15 +44,25 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def transcript_format(path: Path) -> str:
-    """``jsonl`` (the first line is a JSON object), ``trn`` (every line ends in ``(id)``) or ``text`` (``id words``)."""
-    lines = [line for _, line in numbered_lines(path)]
-    if lines and lines[0].startswith("{"):
+    """``jsonl`` (the first line is a JSON object), ``trn`` (every line ends in ``(id)``) or ``text`` (``id words``).
+
+    Raises `UserError` naming the first line that does not end so where more than half do, each in an id of its own.
+    """
+    lines = list(numbered_lines(path))
+    if lines and lines[0][1].startswith("{"):
         try:
-            if isinstance(json.loads(lines[0]), dict):
+            if isinstance(json.loads(lines[0][1]), dict):
                 return "jsonl"
         except json.JSONDecodeError:
             pass
-    return "trn" if lines and all(_TRN_LINE.match(line) for line in lines) else "text"
+    split = [_split_trn(line) for _, line in lines]
+    ids = [found[1] for found in split if found]
+    if len(ids) == len(lines):
+        return "trn" if lines else "text"
+    if 2 * len(ids) > len(lines) and len(set(ids)) == len(ids):
+        number, line = lines[split.index(None)]
+        raise _no_id(path, number, line, f", as {len(ids)} of {len(lines)} lines are")
+    return "text"
 
 
 def read_transcripts(path: str | Path, format: str = "auto") -> dict[str, tuple[str, ...]]:
@@ -67,21 +78,39 @@ def read_transcripts(path: str | Path, format: str = "auto") -> dict[str, tuple[
     transcripts: dict[str, tuple[str, ...]] = {}
     for number, line in numbered_lines(path):
         if format == "trn":
-            match = _TRN_LINE.match(line)
-            if not match:
-                raise UserError(f"{path}, line {number}: expected `words (utterance-id)`, found {line!r}")
-            utterance, words = match["id"], tuple(match["words"].split())
+            found = _split_trn(line)
+            if found is None:
+                raise _no_id(path, number, line)
+            utterance, words = found[1], tuple(normalise_text(found[0]).split())
             if "{" in words and "/" in words:
                 raise UserError(f"{path}, line {number}: alternatives {{ a / b }} are not supported; write one of them")
         else:
             utterance, *rest = line.split()
-            words = tuple(rest)
+            words = tuple(map(normalise_text, rest))
         if utterance in transcripts:
             raise UserError(f"{path}, line {number}: utterance id {utterance!r} occurs twice; keep one of the lines")
         transcripts[utterance] = words
     if not transcripts:
         raise UserError(f"{path} holds no transcript")
     return transcripts
+
+
+def _split_trn(line: str) -> tuple[str, str] | None:
+    """Words and id of ``words (id)``: the id is the last balanced group, for an id may have parentheses of its own."""
+    depth = 0
+    for start in range(len(line) - 1, -1, -1):
+        depth += (line[start] == ")") - (line[start] == "(")
+        if depth == 0:
+            id = line[start + 1 : -1]
+            return None if not id or line[-1] != ")" or any(map(str.isspace, id)) else (line[:start], id)
+    return None
+
+
+def _no_id(path: Path, number: int, line: str, like: str = "") -> UserError:
+    return UserError(
+        f"{path}, line {number}: expected `words (utterance-id)`{like}, with balanced parentheses and no space in the id,"
+        f" found {line!r}; mend the line"
+    )
 
 
 def read_utterance_speakers(path: str | Path) -> dict[str, str]:
@@ -97,5 +126,5 @@ def read_utterance_speakers(path: str | Path) -> dict[str, str]:
 
 def read_vocabulary(path: str | Path) -> set[str]:
     """The first field of each line: a words.txt, a lexicon, a word list. Symbols such as ``<eps>`` and ``#0`` do not count."""
-    words = {line.split()[0] for _, line in numbered_lines(Path(path))}
+    words = {normalise_text(line.split()[0]) for _, line in numbered_lines(Path(path))}
     return {word for word in words if not (word in ("<eps>", "<s>", "</s>") or re.fullmatch(r"#\d+", word))}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, read_jsonl
+from asr_distill.base import UserError, normalise_text, read_jsonl
 from asr_distill.scoring.errors import ErrorCounts, count_errors
 from asr_distill.scoring.transcripts import Normalisation
 
@@ -92,9 +92,9 @@ def _words(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return tuple(value.split())
+        return tuple(normalise_text(value).split())
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        return tuple(value)
+        return tuple(map(normalise_text, value))
     raise UserError(f"{where}: found {value!r}, expected text or a list of words")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lhotse import MonoCut, SupervisionSegment
 
 from asr_distill.alignment import (
     GmmModel,
@@ -271,3 +272,8 @@ def test_plot(trained: Path, an4_cuts: list[Any], an4_lang: Any, tmp_path: Path)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="frames of features"):
         plot_alignment(tmp_path / "b.png", "b", fbank[:-1], alignment, an4_lang.real_phones)
+
+
+def test_accents_in_two_spellings_are_one_word() -> None:
+    said = SupervisionSegment("c", "r", 0.0, 1.0, text="cafe\u0301 au lait")
+    assert transcript_of(MonoCut("c", 0.0, 1.0, 0, [said])) == ("caf\u00e9", "au", "lait")

@@ -68,6 +68,20 @@ def test_sphere_agrees_with_libsndfile(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_audio(path)[0][0], reference)
 
 
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_16"])
+@pytest.mark.parametrize("name", ["a.sph", "a.wv1", "a.WAV"])
+def test_sphere_of_telephones_and_under_other_names(tmp_path: Path, subtype: str, name: str) -> None:
+    stereo = np.stack([speech_like(), speech_like()[::-1]], 1)
+    soundfile.write(tmp_path / name, stereo, 8000, format="NIST", subtype=subtype)
+    samples, rate = read_audio(tmp_path / name)
+    assert rate == 8000
+    np.testing.assert_array_equal(samples.T, soundfile.read(tmp_path / name, dtype="float32")[0])
+    assert np.abs(samples.T - stereo / 32768).max() < 0.02
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
+    with pytest.raises(UserError, match="truncated"):
+        read_audio(tmp_path / name)
+
+
 def broken(tmp_path: Path, kind: str) -> Path:
     samples = speech_like()
     wav = tmp_path / "whole.wav"
@@ -92,7 +106,7 @@ def broken(tmp_path: Path, kind: str) -> Path:
         path.write_bytes(path.read_bytes()[:-2000])
     elif kind == "cut.sph":
         path.write_bytes(sphere(samples, count=9000))
-    elif kind == "shorten.sph":
+    elif kind in ("shorten.sph", "shorten.wv1", "shorten.wav"):
         path.write_bytes(sphere(samples, coding="pcm,embedded-shorten-v2.00"))
     elif kind == "odd.raw":
         path.write_bytes(samples.tobytes()[:-1])
@@ -112,7 +126,9 @@ def broken(tmp_path: Path, kind: str) -> Path:
         ("cut.ogg", "truncated"),
         ("cut.flac", "truncated|cannot read"),
         ("cut.sph", "truncated: 8000 samples, the header promises 9000"),
-        ("shorten.sph", "sph2pipe"),
+        ("shorten.sph", r"compressed by shorten are not read here\. Next: sph2pipe -f wav -p .*broken\.sph broken\.pcm\.wav"),
+        ("shorten.wv1", r"compressed by shorten are not read here\. Next: sph2pipe"),
+        ("shorten.wav", r"compressed by shorten are not read here\. Next: sph2pipe"),
         ("odd.raw", "truncated"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from lhotse import CutSet, MonoCut
 
 from asr_distill.base import UserError, read_json
-from asr_distill.data.corpora import AudioOptions, Utterance, check_counts, write_manifests
+from asr_distill.data.corpora import AudioOptions, Utterance, _bound_problems, check_counts, write_manifests
 from asr_distill.data.speaker_choice import choose_speakers, evenly_spaced
 
 RATE = 16000
@@ -216,3 +218,30 @@ def test_choice_is_a_balanced_partition(groups: dict[str, str], data: st.DataObj
 def test_too_few_speakers() -> None:
     with pytest.raises(UserError, match="4 speakers are too few to set aside 2 for dev, 2 for test"):
         choose_speakers(dict.fromkeys("abcd", "x"), {"dev": 2, "test": 2}, rest="train")
+
+
+@given(st.integers(1, 3000), st.data())
+def test_the_share_that_is_suggested_is_enough(total: int, data: st.DataObject) -> None:
+    problems = [f"u{number}: broken" for number in range(data.draw(st.integers(1, total)))]
+    with pytest.raises(UserError) as refusal:
+        _bound_problems(problems, total, 0.0)
+    suggested = re.search(r"--allow-bad (\d\.\d+) or more", str(refusal.value))
+    assert suggested
+    _bound_problems(problems, total, float(suggested[1]))
+
+
+def test_the_share_that_is_suggested_covers_all_parts(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    for part in ("train", "test"):
+        parts[part][1] = dataclasses.replace(parts[part][1], text="")
+    with pytest.raises(UserError, match=r"(?s)2 of 6 .*train1: .*test1: .*--allow-bad 0\.334 or more"):
+        write_manifests(tmp_path / "manifests", parts, {})
+    assert_nothing_written(tmp_path)
+    corpus = write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(allow_bad=0.334))
+    assert len(corpus["left_out"]) == 2
+
+
+def test_a_part_without_a_usable_utterance_is_refused(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    parts["test"] = [dataclasses.replace(row, text="") for row in parts["test"]]
+    with pytest.raises(UserError, match="the test part has no utterance that can be used"):
+        write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(allow_bad=1.0))
+    assert_nothing_written(tmp_path)

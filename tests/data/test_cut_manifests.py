@@ -101,6 +101,7 @@ def test_speakers_may_be_recordings(tmp_path: Path, recording: Recording) -> Non
     with pytest.raises(UserError, match=r"1 of 1 supervisions name no speaker.*cut c .*--speaker-from recording"):
         read_cut_set(path)
     assert read_cut_set(path, speaker_from="recording")[0].speaker == "r"
+    assert read_cut_set(path, speaker_from="utterance")[0].speaker == "c"
 
 
 def test_resampling_is_undone_and_audio_is_looked_for_in_the_roots(tmp_path: Path, recording: Recording) -> None:

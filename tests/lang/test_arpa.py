@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import math
 
 import pytest
@@ -113,3 +114,10 @@ def test_leaving_out_and_renaming(tmp_path):
     assert math.isclose(renamed.log10_probability("z"), -0.5)
     with pytest.raises(UserError, match="already"):
         arpa.renamed("a", "</s>")
+
+
+def test_marks_and_accents_of_editors(tmp_path):
+    path = tmp_path / "lm.arpa"
+    text = GOOD[GOOD.index("\\data\\\nngram") :].replace("\ta\t", "\te\u0301\t").replace("<s> a", "<s> e\u0301")
+    path.write_bytes(codecs.BOM_UTF8 + text.encode())
+    assert Arpa.read(path).words == ("\u00e9", "</s>")

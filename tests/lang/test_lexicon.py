@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import codecs
+
 import pytest
 
 from asr_distill.base import UserError
@@ -119,3 +121,10 @@ def test_corpus_dictionaries(an4_dir, speechocean762_dir):
     ocean = Lexicon.read(speechocean762_dir / "resource" / "lexicon.txt")
     assert len(ocean.words) == 2604
     assert len(ocean.without_stress().phones) == 39
+
+
+def test_marks_and_accents_of_editors(tmp_path):
+    text = "cafe\u0301 K A F E\ncaf\u00e9 K AH F E\n"
+    lexicon = Lexicon.read(write(tmp_path, "lexicon.txt", codecs.BOM_UTF8 + text.encode()))
+    assert lexicon.words == ("caf\u00e9",)
+    assert [p.phones for p in lexicon.pronunciations("caf\u00e9")] == [("K", "A", "F", "E"), ("K", "AH", "F", "E")]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import codecs
+
 import pytest
 from lhotse import CutSet, MonoCut, SupervisionSegment
 
@@ -60,3 +62,9 @@ def test_shared_cuts_are_refused(tmp_path):
     with pytest.raises(UserError, match="1 cuts are also in the training text, the first 'y'"):
         refuse_shared_cuts([train], [dev])
     refuse_shared_cuts([train], [write_cuts(tmp_path / "c.jsonl.gz", {"z": "C"})])
+
+
+def test_marks_and_accents_of_editors(tmp_path):
+    (tmp_path / "text").write_bytes(codecs.BOM_UTF8 + "cafe\u0301 au lait\n".encode())
+    cuts = write_cuts(tmp_path / "cuts.jsonl.gz", {"x": "cafe\u0301"})
+    assert read_sentences([tmp_path / "text"], [cuts]) == [["caf\u00e9", "au", "lait"], ["caf\u00e9"]]

@@ -165,3 +165,29 @@ def test_mistakes_are_one_line(
         assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "m").exists()
+
+
+def test_a_corpus_of_commands_marks_and_accents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part, speakers in (("train", SPEAKERS), ("test", "xy")):
+        folder = kaldi_directory(tmp_path / "s5" / "data" / part, speakers)
+        (folder / "utt2spk").unlink()
+        commands = [
+            f"{name} cat '{file}' |" for name, file in (line.split(maxsplit=1) for line in lines_of(folder / "wav.scp"))
+        ]
+        (folder / "wav.scp").write_text("\n".join(commands), encoding="utf-8")
+        (folder / "text").write_text((folder / "text").read_text().replace("ONE", "cafe\u0301"), encoding="utf-8-sig")
+    (tmp_path / "lexicon.txt").write_text("caf\u00e9 K AE F EY\nTWO T UW\n", encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(ROOT / "local" / "prepare_kaldi.py"))["main"]
+    given = ["--data-dir", "train=s5/data/train", "test=s5/data/test", "--lexicon", "lexicon.txt", "--output", "m"]
+    with pytest.raises(UserError, match="train has neither utt2spk nor spk2utt"):
+        main(given)
+    main([*given, "--speaker-from", "recording"])
+    assert (tmp_path / "m" / "vocabulary.txt").read_text(encoding="utf-8") == "TWO\ncaf\u00e9\n"
+    cuts = list(CutSet.from_file(tmp_path / "m" / "cuts_test.jsonl.gz"))
+    assert [cut.supervisions[0].speaker for cut in cuts] == ["x-rec", "x-rec", "y-rec", "y-rec"]
+    assert cuts[0].supervisions[0].text == "caf\u00e9 TWO"
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()

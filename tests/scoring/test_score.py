@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from asr_distill.base import UserError
 from asr_distill.cli.main import main
+from asr_distill.decoding.outputs import _trn
 from asr_distill.scoring import (
     Normalisation,
     pair_transcripts,
     read_hypotheses,
     read_training_texts,
     read_transcripts,
+    read_vocabulary,
     score_utterances,
 )
+from asr_distill.scoring.transcripts import _split_trn
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a1", "speaker": "ann", "reference": "go to boston", "hypothesis": "go to boston", "frames": 100,
@@ -170,3 +176,42 @@ def test_one_utterance_more_is_refused_by_id(tmp_path: Path, capsys: pytest.Capt
     a, b = decode_directory(tmp_path / "a"), decode_directory(tmp_path / "b", ROWS[:-1])
     assert main(["compare", str(a), str(b)]) == 1
     assert "b2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("id", ["0026-000260033(a)", "(a)", "(x)(y)", "a(b(c))d", "a", "\u00e4-(\u00e9)"])
+def test_ids_with_parentheses(tmp_path: Path, id: str) -> None:
+    (tmp_path / "t.trn").write_text(f"go (there) ({id})\n({id}2)\ngo({id}3) \n", encoding="utf-8")
+    assert read_transcripts(tmp_path / "t.trn") == {id: ("go", "(there)"), f"{id}2": (), f"{id}3": ("go",)}
+
+
+@given(st.text("ab()", min_size=1, max_size=12), st.lists(st.text("ab()", min_size=1), max_size=3))
+def test_a_trn_line_is_read_as_it_was_written(id: str, words: list[str]) -> None:
+    depths = list(itertools.accumulate((letter == "(") - (letter == ")") for letter in id))
+    assume(min(depths) >= 0 and depths[-1] == 0)
+    assert _split_trn(_trn(words, id)[:-1]) == ("".join(f"{word} " for word in words), id)
+
+
+@pytest.mark.parametrize("line", ["go home", "go home (c1", "go home (c 1)", "go home ()", "go home (c1))"])
+def test_the_line_that_is_no_trn_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "t").write_text(f"go (a1)\nstop (b1)\n;; a comment\n{line}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"t, line 4: expected `words \(utterance-id\)`, as 2 of 3 lines are") as refusal:
+        read_transcripts(tmp_path / "t")
+    assert repr(line) in str(refusal.value)
+
+
+def test_remarks_in_parentheses_make_no_trn(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a1 ha (laughs)\na2 ha ha (laughs)\na3 go\n", encoding="utf-8")
+    assert read_transcripts(tmp_path / "text")["a2"] == ("ha", "ha", "(laughs)")
+
+
+def test_accents_in_two_spellings_are_one_word(tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("a1 caf\u00e9\na2 caf\u00e9\n", encoding="utf-8")
+    (tmp_path / "hyp.trn").write_text("cafe\u0301 (a1)\n", encoding="utf-8")
+    (tmp_path / "words.txt").write_text("cafe\u0301 1\n", encoding="utf-8")
+    utterances, _ = pair_transcripts(read_transcripts(tmp_path / "ref"), read_transcripts(tmp_path / "hyp.trn"))
+    assert [utterance.errors.errors for utterance in utterances] == [0, 1]
+    assert read_vocabulary(tmp_path / "words.txt") == {"caf\u00e9"}
+    rows = [{"id": "a1", "reference": "cafe\u0301", "hypothesis": ["caf\u00e9"]}]
+    assert read_hypotheses(decode_directory(tmp_path / "d", rows))[0].errors.errors == 0
+    (tmp_path / "sentences").write_text("cafe\u0301\n", encoding="utf-8")
+    assert read_training_texts(tmp_path / "sentences") == {("caf\u00e9",)}

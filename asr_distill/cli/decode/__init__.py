@@ -196,7 +196,7 @@ def _utterances(
 ) -> Iterator[ScoredUtterance]:
     import numpy as np
 
-    from asr_distill.base import UserError, track
+    from asr_distill.base import UserError, normalise_text, track
     from asr_distill.decoding.evaluation import ScoredUtterance
 
     for cut, log_likelihoods, predicted, timings in track(model.scores(cuts), "decode", total=len(cuts), unit="cuts"):
@@ -210,7 +210,7 @@ def _utterances(
                 raise UserError(f"cut {cut.id!r} has {len(labels)} labels and {len(predicted)} frames; label it again")
         if references is not None and cut.id not in references:
             raise UserError(f"cut {cut.id!r} has no reference phones in --alignments; align this split first")
-        text = " ".join(supervision.text or "" for supervision in cut.supervisions)
+        text = normalise_text(" ".join(supervision.text or "" for supervision in cut.supervisions))
         reference = tuple(text.split()) if references is None else references[cut.id]
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
         yield ScoredUtterance(cut.id, speaker, reference, cut.duration, log_likelihoods, predicted, labels)
