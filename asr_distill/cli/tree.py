@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from asr_distill.cli.main import answer_options
+
 EXAMPLE = (
     "asr-distill tree --lang lang --alignments mono/alignments_train.jsonl.gz --cuts fbank/cuts_train.jsonl.gz"
     " --num-leaves 500 --output senones"
@@ -73,8 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--inventory", type=Path, required=True, metavar="FILE", help="senones.json")
     show.add_argument("--phone", metavar="NAME", help="only senones of this phone")
     for action in (label, show):
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-        action.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+        answer_options(action)
 
 
 def _leaves(text: str) -> int | None:
