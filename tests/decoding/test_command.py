@@ -125,6 +125,10 @@ def test_a_search_with_few_active_states(world, engine) -> None:
         (["--graph", "{}/graph2", "--acoustic-scale", "-1"], "must be above 0"),
         (["--graph", "{}/graph2", "--scale-grid", "0.1;0.2"], "expected numbers between commas"),
         (["--graph", "{}/graph2", "--beam", "-1"], "beam -1, lattice beam"),
+        (
+            ["--graph", "{}/graph2", "--nbest", "2", "--max-active", "9"],
+            "kaldi's search for --nbest above 1 knows no such bound",
+        ),
         (["--graph", "{}/graph2", "--nbest", "0"], "n best 0: all must be above 0"),
     ],
 )
@@ -140,7 +144,7 @@ def test_help_says_which_search_has_no_bound_of_states(capsys, monkeypatch: pyte
     with pytest.raises(SystemExit):
         main(["decode", "--help"])
     text = capsys.readouterr().out
-    assert "without effect where kaldi searches for --nbest above 1" in text
+    assert "refused where kaldi searches for --nbest above 1" in text
     assert "its lattices know no --max-active" in text
 
 

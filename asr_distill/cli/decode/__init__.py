@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-active",
         type=int,
-        help="states per frame (default: k2 10000, kaldi 7000); without effect where kaldi searches for --nbest above 1",
+        help="states per frame (default: k2 10000, kaldi 7000); refused where kaldi searches for --nbest above 1",
     )
     add(
         "--nbest",
@@ -244,10 +244,16 @@ def _engine(wanted: str) -> str:
 
 
 def _decoder(engine: str, graph: Graph, args: argparse.Namespace) -> Any:
+    from asr_distill.base import UserError
     from asr_distill.decoding import K2Decoder, KaldiDecoder
 
     given = {key: value for key, value in (("beam", args.beam), ("max_active", args.max_active)) if value is not None}
     if engine == "kaldi":
+        if args.nbest > 1 and args.max_active is not None:
+            raise UserError(
+                "--max-active: kaldi's search for --nbest above 1 knows no such bound. Next: leave it out and choose --beam, or"
+                " --engine k2"
+            )
         return KaldiDecoder(graph, lattice_beam=args.lattice_beam, nbest=args.nbest, **given)
     if "max_active" in given:
         given["min_active"] = min(_K2_MIN_ACTIVE, max(0, args.max_active - 1))
