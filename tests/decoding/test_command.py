@@ -16,6 +16,7 @@ from asr_distill.base import read_json, read_jsonl
 from asr_distill.cli.main import main
 from asr_distill.decoding.evaluation import frame_counts
 from asr_distill.decoding.nbest import nbest_of_arcs
+from asr_distill.scoring.errors import count_errors
 from asr_distill.student import Timings
 
 TEXTS = {"u1": "one two", "u2": "three", "u0": "two", "u3": ""}
@@ -86,6 +87,21 @@ def test_decode_directory(world, capsys) -> None:
     for row, best in zip(rows, read_jsonl(out / "nbest.jsonl"), strict=True):
         if row["reached_final"]:
             assert best["nbest"][0]["hypothesis"] == row["hypothesis"]
+
+
+def test_a_cut_without_a_transcript_is_not_scored(world) -> None:
+    folder, command = world
+    graph = ["--graph", str(folder / "graph2")]
+    cuts = CutSet.from_file(folder / "cuts.jsonl.gz")
+    some = [cut if cut.id == "u1" else cut.drop_supervisions() for cut in cuts]
+    CutSet.from_cuts(some).to_file(folder / "some.jsonl.gz")
+    assert main([*command, *graph, "--cuts", str(folder / "some.jsonl.gz"), "--output", str(folder / "some")]) == 0
+    rows = list(read_jsonl(folder / "some" / "hypotheses.jsonl"))
+    assert [row["reference"] for row in rows] == ["one two", None, None, None]
+    assert (folder / "some" / "ref.trn").read_text() == "one two (u1)\n"
+    errors = count_errors(("one", "two"), rows[0]["hypothesis"].split())
+    assert read_json(folder / "some" / "decode.json")["error_rate"] == errors.rate
+    assert any(row["hypothesis"] for row in rows[1:])  # words that would have counted as insertions
 
 
 def test_scales_are_chosen_on_one_set_and_used_on_another(world) -> None:
