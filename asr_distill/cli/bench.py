@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr_distill.cli.main import answer_options
+
 if TYPE_CHECKING:
     from asr_distill.bench import BenchConfig
 
@@ -36,19 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
         if name in ("train", "all"):
             part.add_argument("--store", type=Path, metavar="DIR", help="train on this frame store instead of random frames")
-        _shared(part)
+        answer_options(part)
     publish = parts.add_parser("publish", help="results.json and RESULTS.md from the figures of all parts")
     publish.add_argument("--input", type=Path, required=True, metavar="JSON", help="what `asr-distill bench all` wrote")
     publish.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="where the two files go, such as recipes/bench"
     )
     publish.add_argument("--command", metavar="TEXT", help="the command that repeats the run")
-    _shared(publish)
-
-
-def _shared(part: argparse.ArgumentParser) -> None:
-    part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-    part.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+    answer_options(publish)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ EXAMPLE = (
     " --plot curve.png"
 )
 MODES, CURVE_MODES = ("arithmetic", "geometric", "weighted", "best"), ("arithmetic", "geometric")
-# of each action, its own options
+# of both actions, and of each its own options
+_PLACES = {"device": "cpu", "autocast": "off"}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "combine": {"mode": "arithmetic", "weights": None, "folds": None},
     "curve": {"frames": None, "modes": list(CURVE_MODES), "orders": 4, "seed": 0, "plot": None},
@@ -32,8 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--members", type=Path, nargs="+", required=True, metavar="DIR", help="model bundles, in order")
     add("--output", type=Path, required=True, metavar="PATH", help="combine: the folder to write; curve: the JSON to write")
-    add("--device", default="cpu", metavar="NAME", help="auto, cpu, cuda (default: %(default)s)")
-    add("--autocast", default="off", choices=("auto", "bf16", "off"), help="precision of the networks (default: %(default)s)")
+    add("--device", metavar="NAME", help="auto, cpu, cuda; combine: with --dev, which asks the networks (default: cpu)")
+    add("--autocast", choices=("auto", "bf16", "off"), help="precision of the networks, likewise (default: off)")
     combine = parser.add_argument_group("combine").add_argument
     combine("--mode", choices=MODES, help="how posteriors are combined (default: arithmetic)")
     combine("--weights", type=float, nargs="+", metavar="W", help="of weighted and best, one per member, in their order")
@@ -81,6 +82,15 @@ def _complete(args: argparse.Namespace) -> None:
         raise UserError(f"--dev decides the weights of weighted and best, found --mode {args.mode}; leave it out")
     if args.weights is not None and args.dev is not None:
         raise UserError("--dev beside --weights, which say it; give one of them")
+    placed = [f"--{name}" for name in _PLACES if getattr(args, name) is not None]
+    if placed and args.action == "combine" and args.dev is None:
+        raise UserError(
+            f"{' and '.join(placed)}: without --dev no network is asked, and where it is asked is not written into the"
+            " ensemble. Next: leave it out here, and give it to the command that opens the ensemble"
+        )
+    for name, value in _PLACES.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 def _combine(args: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asr_distill.cli.main import answer_options
+
 BUILD_EXAMPLE = "asr-distill graph build --lang lang --g lang/G.fst --inventory senones/senones.json --output graph/bigram"
 LOOP_EXAMPLE = (
     "asr-distill graph phone-loop --lang lang --inventory senones/senones.json"
@@ -35,8 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check.add_argument("graph", type=Path, metavar="DIR", help="a graph folder")
     for action, example in ((build, BUILD_EXAMPLE), (loop, LOOP_EXAMPLE), (check, CHECK_EXAMPLE)):
         action.epilog, action.formatter_class = f"example: {example}", argparse.RawDescriptionHelpFormatter
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-        action.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+        answer_options(action)
     check.add_argument("--model", type=Path, metavar="DIR", help="a model directory (its senones.json is compared)")
 
 

@@ -60,8 +60,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         if name == only:
             module = importlib.import_module(f"asr_distill.cli.{name.replace('-', '_')}")
             subparser.epilog = f"example: {module.EXAMPLE}"
-            subparser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-            subparser.add_argument("--quiet", action="store_true", help="no log lines on standard error, only errors")
+            answer_options(subparser, default=False)
             if name in OPEN_NETWORKS:
                 subparser.add_argument(
                     "--import",
@@ -74,6 +73,16 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     return parser
+
+
+def answer_options(parser: argparse.ArgumentParser, default: bool | str = argparse.SUPPRESS) -> None:
+    """``--json`` and ``--quiet``, of a subcommand and of each of its actions.
+
+    They may stand before or behind the action: without a ``default`` an action leaves alone what was not given to itself.
+    """
+    add = parser.add_argument
+    add("--json", action="store_true", default=default, help="print one JSON object on standard output")
+    add("--quiet", action="store_true", default=default, help="no log lines on standard error, only errors")
 
 
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:

@@ -77,7 +77,7 @@ def _score(args: argparse.Namespace) -> int:
     if args.hyp:
         utterances, unknown = pair_transcripts(read_transcripts(args.ref), read_transcripts(args.hyp), normalise=normalise)
     else:
-        utterances = read_hypotheses(args.decode, normalise)
+        utterances = read_hypotheses(args.decode, normalise, need_reference=not args.ref)
         if args.ref:
             utterances, unknown = with_references(utterances, read_transcripts(args.ref), normalise)
     if args.utt2spk:

@@ -10,6 +10,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asr_distill.cli.main import answer_options
+
 EXAMPLE = (
     "asr-distill tree --lang lang --alignments mono/alignments_train.jsonl.gz --cuts fbank/cuts_train.jsonl.gz"
     " --num-leaves 500 --output senones"
@@ -87,8 +89,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--inventory", type=Path, required=True, metavar="FILE", help="senones.json")
     show.add_argument("--phone", metavar="NAME", help="only senones of this phone")
     for action in (label, roots, show):
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-        action.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+        answer_options(action)
 
 
 def _leaves(text: str) -> int | None:

@@ -21,12 +21,13 @@ class ScoredUtterance:
     """An utterance ready for the search.
 
     ``log_likelihoods`` (T, C), unscaled; ``predicted`` (T,) the senone that the network finds likeliest in each frame;
-    ``labels`` (T,) the aligned senones, or None; ``duration`` in seconds.
+    ``reference`` the words that were said, None where nobody knows; ``labels`` (T,) the aligned senones, or None; ``duration``
+    in seconds.
     """
 
     id: str
     speaker: str | None
-    reference: tuple[str, ...]
+    reference: tuple[str, ...] | None
     duration: float
     log_likelihoods: torch.Tensor
     predicted: np.ndarray
@@ -43,11 +44,11 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecodedUtterance:
-    """An utterance after the search: who said what, the result, and counts of frames (None without labels)."""
+    """An utterance after the search: who said what (None: not known), the result, counts of frames (None without labels)."""
 
     id: str
     speaker: str | None
-    reference: tuple[str, ...]
+    reference: tuple[str, ...] | None
     duration: float
     num_frames: int
     result: DecodeResult
@@ -59,7 +60,7 @@ class DecodedUtterance:
             "id": self.id,
             "speaker": self.speaker,
             "split": split,
-            "reference": " ".join(self.reference),
+            "reference": None if self.reference is None else " ".join(self.reference),
             "hypothesis": " ".join(self.result.words),
             "score": self.result.score if np.isfinite(self.result.score) else None,
             "reached_final": self.result.reached_final,

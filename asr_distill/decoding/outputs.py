@@ -24,7 +24,7 @@ def write_decode_directory(
     frame_shift: float = 0.01,
 ) -> None:
     """Writes hypotheses.jsonl, hyp.trn, ref.trn, hyp.ctm, nbest.jsonl (where n best were asked for) and decode.json, all or
-    nothing.
+    nothing. What has no reference is null there and has no line in ref.trn.
 
     ``word_times`` by utterance id; an utterance without them gets `path_word_times`. ``extra`` adds keys to an utterance's row.
     """
@@ -32,7 +32,7 @@ def write_decode_directory(
     with atomic_directory(directory) as folder:
         write_jsonl(folder / "hypotheses.jsonl", ({**u.row(split), **extra.get(u.id, {})} for u in utterances))
         write_text(folder / "hyp.trn", "".join(_trn(u.result.words, u.id) for u in utterances))
-        write_text(folder / "ref.trn", "".join(_trn(u.reference, u.id) for u in utterances))
+        write_text(folder / "ref.trn", "".join(_trn(u.reference, u.id) for u in utterances if u.reference is not None))
         lines = []
         for utterance in utterances:
             for word, start, duration in word_times.get(utterance.id) or path_word_times(utterance, frame_shift):

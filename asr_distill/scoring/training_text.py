@@ -34,7 +34,7 @@ def read_training_texts(
         if format == "trn":
             found |= {change(words) for words in read_transcripts(path, "trn").values()}
         elif format == "jsonl":
-            found |= {change(tuple(normalise_text(str(row.get("reference", ""))).split())) for row in read_jsonl(path)}
+            found |= {change(tuple(normalise_text(str(row.get("reference") or "")).split())) for row in read_jsonl(path)}
         else:
             found |= {change(tuple(normalise_text(line).split())) for _, line in numbered_lines(path)}
     if cuts is not None:

@@ -61,10 +61,14 @@ class Utterance:
         return count_errors(self.reference, self.hypothesis)
 
 
-def utterance_from_row(row: Mapping[str, Any], where: str, normalise: Normalisation | None = None) -> Utterance:
+def utterance_from_row(
+    row: Mapping[str, Any], where: str, normalise: Normalisation | None = None, *, need_reference: bool = True
+) -> Utterance:
     """One row of hypotheses.jsonl or per_utterance.jsonl; keys it does not know are left alone.
 
-    Raises `UserError` for missing keys, counts that are no whole numbers, and parts greater than their whole.
+    need_reference: without, a reference that is null is read as no words, for others to take its place.
+    Raises `UserError` for missing keys, no reference where it is needed, counts that are no whole numbers, and parts greater
+    than their whole.
     """
     missing = [key for key in ("id", "reference", "hypothesis") if key not in row]
     if missing:
@@ -74,7 +78,12 @@ def utterance_from_row(row: Mapping[str, Any], where: str, normalise: Normalisat
         words = _words(row[key], f"{where}: {key}")
         values[key] = normalise(words) if normalise and words is not None else words
     if values["reference"] is None:
-        raise UserError(f"{where}: the reference of {values['id']!r} is null; an utterance without words has an empty text")
+        if need_reference:
+            raise UserError(
+                f"{where}: the reference of {values['id']!r} is null, nothing to score by; give transcripts (`asr-distill score"
+                " --ref`). An utterance without words has an empty text"
+            )
+        values["reference"] = ()
     for key in ("speaker", "split", "reached_final"):
         values[key] = row.get(key)
     for key in _COUNTS:
@@ -98,8 +107,13 @@ def _words(value: Any, where: str) -> tuple[str, ...] | None:
     raise UserError(f"{where}: found {value!r}, expected text or a list of words")
 
 
-def read_hypotheses(path: str | Path, normalise: Normalisation | None = None) -> list[Utterance]:
-    """Utterances of a decode directory (or of a hypotheses.jsonl), in the file's order. Raises `UserError` on duplicate ids."""
+def read_hypotheses(
+    path: str | Path, normalise: Normalisation | None = None, *, need_reference: bool = True
+) -> list[Utterance]:
+    """Utterances of a decode directory (or of a hypotheses.jsonl), in the file's order.
+
+    Raises `UserError` on duplicate ids and as `utterance_from_row` does.
+    """
     path = Path(path)
     file = path / "hypotheses.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -109,7 +123,7 @@ def read_hypotheses(path: str | Path, normalise: Normalisation | None = None) ->
     for number, row in enumerate(read_jsonl(file), 1):
         if not isinstance(row, dict):
             raise UserError(f"{file}, row {number}: expected an object, found {type(row).__name__}")
-        utterance = utterance_from_row(row, f"{file}, row {number}", normalise)
+        utterance = utterance_from_row(row, f"{file}, row {number}", normalise, need_reference=need_reference)
         if utterance.id in seen:
             raise UserError(f"{file}, row {number}: utterance id {utterance.id!r} occurs twice; decode again")
         seen.add(utterance.id)

@@ -28,7 +28,7 @@ from asr_distill.student.ensemble_folder import (
     ensemble_hash,
     relative_paths,
 )
-from asr_distill.student.student import Signal, Student, check_chunk_frames
+from asr_distill.student.student import Audio, Signal, Student, check_chunk_frames
 from asr_distill.training.precision import choose_bf16, precision
 
 _PRIOR_UNITS = 10**15  # a mean of priors is kept as counts out of so many frames: exact to 1e-9 at 14,000 senones
@@ -154,7 +154,7 @@ class Ensemble(Student):
         return {"hash": self.hash, "members": members, "mode": self.mode, "weights": self.weights, "folds": folds}
 
     def log_posteriors_for(
-        self, cut_id: str, speaker: str | None, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096
+        self, cut_id: str, speaker: str | None, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096
     ) -> torch.Tensor:
         """`log_posteriors` of the members that did not train on this cut; of all members where the ensemble has no folds.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from asr_distill.features import (
 )
 from asr_distill.features.audio import name_of, pick_channel, read_samples
 
+_log = logging.getLogger("asr_distill")
+
 
 @dataclass(frozen=True)
 class Timings:
@@ -38,6 +41,7 @@ class CutFeatures:
     def __init__(self, fbank: Fbank40, normalisation: Normalisation) -> None:
         self.fbank, self.normalisation = fbank, normalisation
         self._checked: set[str] = set()  # storages whose configuration is the filterbank's
+        self._alone: set[str] = set()  # ids of cuts without a speaker that the log has told of
 
     def read(self, cut: Any) -> np.ndarray:
         """``(T, 40)`` float32 of a cut, not normalised: what is stored with it, else from its audio.
@@ -66,7 +70,7 @@ class CutFeatures:
     def normalised(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
         """Yields cut, normalised features ``(T, 40)`` and the seconds that they took; a speaker's cuts come together.
 
-        Raises `UserError` naming a cut without a speaker where the normalisation is per speaker.
+        Where the normalisation is per speaker, a cut without one counts as a speaker of its own; a line of the log says so.
         """
         if self.normalisation.kind != "speaker":
             for cut in cuts:
@@ -74,17 +78,23 @@ class CutFeatures:
                 features = self.normalisation.apply(torch.from_numpy(self.read(cut)))
                 yield cut, features, time.perf_counter() - start
             return
-        groups: dict[str, list[Any]] = {}
-        for cut in cuts:
-            speaker = normalisation_speaker(cut)
-            if not speaker:
-                raise UserError(
-                    f"{name_of(cut)} has no speaker, but the model normalises per speaker: name one in its supervision"
-                    " (a name of its own gives the utterance its own statistics)"
-                )
-            groups.setdefault(speaker, []).append(cut)
-        for speaker, members in groups.items():
-            yield from self._one_speaker(speaker, members)
+        groups: dict[str | int, list[Any]] = {}
+        for place, cut in enumerate(cuts):
+            groups.setdefault(normalisation_speaker(cut) or place, []).append(cut)
+        self._tell_of([cut for key, (cut, *_) in groups.items() if isinstance(key, int)])
+        for key, members in groups.items():
+            yield from self._one_speaker(str(key), members)
+
+    def _tell_of(self, cuts: list[Any]) -> None:
+        new = [cut.id for cut in cuts if cut.id not in self._alone]
+        if new:
+            self._alone.update(new)
+            _log.info(
+                "cuts without a speaker: %d, the first %s; each is normalised by its own statistics, which a speaker's other"
+                " cuts would make better",
+                len(new),
+                new[0],
+            )
 
     def _one_speaker(self, speaker: str, cuts: list[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
         gathered = NormalisationAccumulator("speaker", self.normalisation.variance)

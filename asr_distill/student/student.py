@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from lhotse import Recording
+from lhotse.cut import Cut
 from torch import nn
 
 from asr_distill.base import UserError, missing_package
@@ -22,6 +24,7 @@ from asr_distill.student.scoring_pass import CutFeatures, Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
+Audio: TypeAlias = Recording | Cut
 _NATIVE = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.int64}
 _LOUDEST = 16.0  # audio in +-1 may exceed full scale, never by so much; in 16-bit samples it is next to silence
 
@@ -93,19 +96,31 @@ class Student:
         """Raises `UserError` with both hashes unless ``what`` (a graph, labels, a model) has the senones of this model."""
         check_same(senones_hash, self.inventory.hash, what, "the model")
 
-    def features(self, samples: Signal, sampling_rate: int | None = None) -> np.ndarray:
-        """Filterbank features ``(T, 40)`` float32, not normalised, of ``(n,)`` samples in +-1 at the bundle's sampling rate.
+    @property
+    def sampling_rate(self) -> int:
+        """Hertz, of the audio that the filterbank takes."""
+        return self.config.features.sampling_rate
 
-        Raises `UserError` for another rate, samples that are whole numbers or as large, and what `Fbank40.extract` refuses.
+    def features(self, speech: Signal | Audio, sampling_rate: int | None = None) -> np.ndarray:
+        """Filterbank features ``(T, 40)`` float32, not normalised.
+
+        speech: a lhotse recording or cut of one channel, which says its rate and is resampled as `scores` does; or ``(n,)``
+          samples in +-1. An array says nothing of its rate: it is taken to be at the bundle's, `Student.sampling_rate`, and
+          never resampled.
+        sampling_rate: of an array, where it is known: another than the bundle's is refused instead of misread.
+        Raises `UserError` for such an array, samples that are whole numbers or as large, audio that cannot be read, and what
+        `Fbank40.extract` refuses.
         """
-        given = _as_tensor(samples)
+        if isinstance(speech, (Recording, Cut)):
+            return self._cut_features.read(speech.to_cut() if isinstance(speech, Recording) else speech)
+        given = _as_tensor(speech)
         found = f"are {str(given.dtype).removeprefix('torch.')}"
         if given.is_floating_point():
             largest = float(given.abs().max()) if given.numel() else 0.0
             found = f"reach {largest:g}" if _LOUDEST < largest < math.inf else ""
         if found:
             raise UserError(f"samples {found}, expected floats in +-1; divide 16-bit samples by 32768")
-        return self.fbank.extract(given, self.config.features.sampling_rate if sampling_rate is None else sampling_rate)
+        return self.fbank.extract(given, self.sampling_rate if sampling_rate is None else sampling_rate)
 
     def normalise(self, features: Signal) -> torch.Tensor:
         """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.
@@ -118,11 +133,13 @@ class Student:
         normalisation = Normalisation("utterance", self.normalisation.variance) if alone else self.normalisation
         return normalisation.apply(tensor)
 
-    def log_posteriors(self, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
+    def log_posteriors(self, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
         """Natural log of the senone posteriors ``(T, C)`` float32 on the CPU, each row normalised.
 
-        speech: ``(n,)`` samples in +-1 at the bundle's sampling rate; or ``(T, 40)`` filterbank features, which are normalised
-          as `normalise` does unless ``normalised`` says that they are already; or ``(T, 1040)`` network inputs, used as given.
+        speech: a lhotse recording or cut, resampled where its rate is not the bundle's; ``(n,)`` samples in +-1, taken to be at
+          the bundle's rate, `Student.sampling_rate` (hertz), since an array does not say; ``(T, 40)`` filterbank features; or
+          ``(T, 1040)`` network inputs, used as given. All but the last are normalised as `normalise` does, features unless
+          ``normalised`` says that they are already.
         chunk_frames: frames that the network sees at once; it bounds the memory and changes nothing else.
         Raises `UserError` for any other shape, samples that are whole numbers or as large, values that are not finite and
         no chunk_frames.
@@ -131,12 +148,12 @@ class Student:
         return self._log_posteriors(inputs, chunk_frames).cpu()
 
     def log_posteriors_for(
-        self, cut_id: str, speaker: str | None, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096
+        self, cut_id: str, speaker: str | None, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096
     ) -> torch.Tensor:
         """`log_posteriors` of a cut that has a name; only an ensemble with folds answers differently for different names."""
         return self.log_posteriors(speech, normalised=normalised, chunk_frames=chunk_frames)
 
-    def log_likelihoods(self, speech: Signal, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
+    def log_likelihoods(self, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
         """Log posterior minus log prior ``(T, C)`` float32 on the CPU, nats; the acoustic scale is not applied.
 
         Takes what `log_posteriors` takes.
@@ -146,10 +163,10 @@ class Student:
     def scores(self, cuts: Iterable[Any], *, chunk_frames: int = 4096) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
         """Yields ``(cut, log_likelihoods (T, C) float32 on the CPU, Timings)`` for each cut of a lhotse CutSet.
 
-        Stored features are used where a cut has them, else they are computed from its audio. Where the network was trained
-        with normalisation per speaker, a speaker's cuts are read together and yielded together, speakers in the order in which
-        they first occur; otherwise the order is that of ``cuts``. Raises `UserError` naming a cut whose features are of
-        another kind or whose audio cannot be read.
+        Stored features are used where a cut has them, else they are computed from its audio, resampled where need be. Where the
+        network was trained with normalisation per speaker, a speaker's cuts are read together and yielded together, speakers in
+        the order in which they first occur, and a cut without a speaker is one of its own; otherwise the order is that of
+        ``cuts``. Raises `UserError` naming a cut whose features are of another kind or whose audio cannot be read.
         """
 
         def log_posteriors(inputs: torch.Tensor) -> torch.Tensor:
@@ -181,8 +198,10 @@ class Student:
         scores, segments = dense_scores(log_likelihoods, lengths, self.num_senones, 1.0 if scale is None else scale)
         return k2.DenseFsaVec(scores if device is None else scores.to(device), segments)
 
-    def _inputs(self, speech: Signal, normalised: bool) -> torch.Tensor:
+    def _inputs(self, speech: Signal | Audio, normalised: bool) -> torch.Tensor:
         num_bins = self.config.features.num_mel_bins
+        if isinstance(speech, (Recording, Cut)):
+            return self.window(self.normalise(self.features(speech)))
         given = _as_tensor(speech)
         if given.ndim == 1:
             return self.window(self.normalise(self.features(given)))

@@ -7,8 +7,8 @@ python recipes/k2/rescore.py exp/an4/models/distilled/seed0 exp/an4/graph/senone
 import math
 import sys
 
-import soundfile
 import torch
+from lhotse import Recording
 
 from asr_distill.decoding import K2Decoder
 from asr_distill.graph import load_graph
@@ -21,8 +21,7 @@ student.check_senones(hclg.senones_hash, graph)
 first_pass, second_pass = Arpa.read(small), Arpa.read(large)
 decoder = K2Decoder(hclg, nbest=100)  # the 100 best different word sequences of the lattice
 
-signals = [soundfile.read(path, dtype="float32") for path in recordings]
-scores = [student.log_likelihoods(student.features(samples, rate)) for samples, rate in signals]
+scores = [student.log_likelihoods(Recording.from_file(path)) for path in recordings]  # resampled to the bundle's rate
 lengths = torch.tensor([len(row) for row in scores])
 padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True) * (student.acoustic_scale or 0.1)
 

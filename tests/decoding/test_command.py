@@ -16,6 +16,7 @@ from asr_distill.base import read_json, read_jsonl
 from asr_distill.cli.main import main
 from asr_distill.decoding.evaluation import frame_counts
 from asr_distill.decoding.nbest import nbest_of_arcs
+from asr_distill.scoring.errors import count_errors
 from asr_distill.student import Timings
 
 TEXTS = {"u1": "one two", "u2": "three", "u0": "two", "u3": ""}
@@ -88,6 +89,21 @@ def test_decode_directory(world, capsys) -> None:
             assert best["nbest"][0]["hypothesis"] == row["hypothesis"]
 
 
+def test_a_cut_without_a_transcript_is_not_scored(world) -> None:
+    folder, command = world
+    graph = ["--graph", str(folder / "graph2")]
+    cuts = CutSet.from_file(folder / "cuts.jsonl.gz")
+    some = [cut if cut.id == "u1" else cut.drop_supervisions() for cut in cuts]
+    CutSet.from_cuts(some).to_file(folder / "some.jsonl.gz")
+    assert main([*command, *graph, "--cuts", str(folder / "some.jsonl.gz"), "--output", str(folder / "some")]) == 0
+    rows = list(read_jsonl(folder / "some" / "hypotheses.jsonl"))
+    assert [row["reference"] for row in rows] == ["one two", None, None, None]
+    assert (folder / "some" / "ref.trn").read_text() == "one two (u1)\n"
+    errors = count_errors(("one", "two"), rows[0]["hypothesis"].split())
+    assert read_json(folder / "some" / "decode.json")["error_rate"] == errors.rate
+    assert any(row["hypothesis"] for row in rows[1:])  # words that would have counted as insertions
+
+
 def test_scales_are_chosen_on_one_set_and_used_on_another(world) -> None:
     folder, command = world
     graphs = [str(folder / "graph2"), str(folder / "graph4")]
@@ -125,6 +141,10 @@ def test_a_search_with_few_active_states(world, engine) -> None:
         (["--graph", "{}/graph2", "--acoustic-scale", "-1"], "must be above 0"),
         (["--graph", "{}/graph2", "--scale-grid", "0.1;0.2"], "expected numbers between commas"),
         (["--graph", "{}/graph2", "--beam", "-1"], "beam -1, lattice beam"),
+        (
+            ["--graph", "{}/graph2", "--nbest", "2", "--max-active", "9"],
+            "kaldi's search for --nbest above 1 knows no such bound",
+        ),
         (["--graph", "{}/graph2", "--nbest", "0"], "n best 0: all must be above 0"),
     ],
 )
@@ -140,7 +160,7 @@ def test_help_says_which_search_has_no_bound_of_states(capsys, monkeypatch: pyte
     with pytest.raises(SystemExit):
         main(["decode", "--help"])
     text = capsys.readouterr().out
-    assert "without effect where kaldi searches for --nbest above 1" in text
+    assert "refused where kaldi searches for --nbest above 1" in text
     assert "its lattices know no --max-active" in text
 
 

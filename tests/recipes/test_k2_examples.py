@@ -16,6 +16,7 @@ import torch
 
 from asr_distill.decoding import K2Decoder
 from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
+from asr_distill.features.audio import resample
 from asr_distill.graph import Graph, build_hclg
 from asr_distill.lang import Lang, Lexicon, build_g, write_g
 from asr_distill.models import build_network, save_network
@@ -37,11 +38,14 @@ def graph(an4_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Graph:
 
 @pytest.fixture(scope="module")
 def bundle(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle")
+    return make_bundle(graph, tmp_path_factory.mktemp("bundle"), Fbank40Config())
+
+
+def make_bundle(graph: Graph, folder: Path, config: Fbank40Config) -> Path:
     count = graph.num_senones
     SenonePriors.from_labels([np.arange(count, dtype=np.int32)], count, graph.senones_hash).save(folder / "counts.json")
     parts = BundleParts(
-        graph.path / "senones.json", folder / "counts.json", Fbank40Config(), ContextWindow(), Normalisation("utterance")
+        graph.path / "senones.json", folder / "counts.json", config, ContextWindow(), Normalisation("utterance")
     )
     network = {"name": "senone_dnn", "num_senones": count, "layers": 1, "width": 32, "input_dim": 1040}
     built = build_network(network, torch.Generator().manual_seed(3))
@@ -58,7 +62,8 @@ def run(name: str, *words: object) -> list[str]:
 
 def searched(graph: Graph, bundle: Path, recordings: list[Path]) -> list[str]:
     student = Student.load(bundle)
-    scores = [student.log_likelihoods(soundfile.read(path, dtype="float32")[0]) * 0.2 for path in recordings]
+    signals = [resample(*soundfile.read(path, dtype="float32"), student.sampling_rate) for path in recordings]
+    scores = [student.log_likelihoods(samples) * 0.2 for samples in signals]
     padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True)
     results = K2Decoder(graph).decode(padded, torch.tensor([len(row) for row in scores]))
     return [" ".join(result.words) for result in results]
@@ -69,6 +74,14 @@ def test_a_lattice_of_ones_own_with_nothing_but_student(an4_dir: Path, graph: Gr
     printed = run("decode.py", bundle, graph.path, *recordings)
     assert printed == [f"{path} {words}" for path, words in zip(recordings, searched(graph, bundle, recordings), strict=True)]
     assert all(len(line.split()) > 1 for line in printed)
+
+
+def test_recordings_of_another_rate_than_the_bundles(an4_dir: Path, graph: Graph, tmp_path: Path) -> None:
+    telephone = make_bundle(graph, tmp_path, Fbank40Config(sampling_rate=8000))
+    recording = sorted(an4_dir.glob("wav/an4test_clstk/fcaw/*.wav"))[0]
+    (words,) = searched(graph, telephone, [recording])
+    assert run("decode.py", telephone, graph.path, recording) == [f"{recording} {words}"]
+    assert len((EXAMPLES / "decode.py").read_text().splitlines()) < 45
 
 
 def test_a_lattice_rescored(an4_dir: Path, graph: Graph, bundle: Path) -> None:

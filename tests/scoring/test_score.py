@@ -119,6 +119,8 @@ def test_training_texts_of_cuts_and_sentences(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("yes\n", encoding="utf-8")
     found = read_training_texts(tmp_path / "text", tmp_path / "cuts.jsonl.gz")
     assert found == {("go", "to", "boston"), ("stop",), ("yes",)}
+    rows = [{**ROWS[0], "reference": None}, ROWS[1]]  # decoded without a transcript, and with one
+    assert read_training_texts(decode_directory(tmp_path / "d", rows) / "hypotheses.jsonl") == {("stop",)}
 
 
 def test_an4_test_transcripts_that_were_trained_on(an4_dir: Path) -> None:

@@ -67,6 +67,9 @@ def test_combine_writes_what_opens_as_one_model(corpus: Any, members: list[str],
     assert "expected an object" in command(*words, "--folds", str(tmp_path / "folds.json"))
     assert "takes no --weights" in command(*words, "--weights", "1", "1", "1")
     assert "needs --dev STORE" in command(*words, "--mode", "best")
+    for place in (["--autocast", "bf16"], ["--device", "auto"]):
+        assert f"{place[0]}: without --dev no network is asked" in command(*words, *place)
+        assert "error" not in command(*words, "--mode", "best", *dev, *place)
     assert "holds a model bundle" in command("ensemble", "--members", *members, "--output", members[0])
 
 

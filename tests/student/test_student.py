@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from lhotse import CutSet
+from lhotse import CutSet, Recording
 
 from asr_distill.base import UserError, read_json, write_json
 from asr_distill.features import Fbank40, Fbank40Config, extract_features
+from asr_distill.features.audio import resample
 from asr_distill.models import load_tensors
 from asr_distill.student import BundleConfig, Student, set_acoustic_scale
 from asr_distill.student.student import dense_scores
@@ -201,12 +203,48 @@ def test_bundles_are_strict_and_carry_the_tuned_scale(corpus: Any, tmp_path: Pat
         Student.load(bundle)
 
 
+def test_a_cut_without_a_speaker_is_normalised_alone_and_told_of_once(corpus: Any, caplog: pytest.LogCaptureFixture) -> None:
+    student = Student.load(corpus.train())
+    nobody, other = (corpus.cuts[name].drop_supervisions() for name in ("u1", "u2"))
+    nameless = corpus.cuts["u4"].map_supervisions(lambda supervision: replace(supervision, speaker=None))
+    cuts = [nobody, corpus.cuts["u3"], nameless, other]
+    with caplog.at_level("INFO", logger="asr_distill"):
+        for _ in range(2):
+            scored = list(student.scores(cuts))
+            assert [cut.id for cut, _, _ in scored] == ["u1", "u3", "u4", "u2"]
+            for cut, scores, _ in scored:  # u3 too is the only one of its speaker here
+                assert torch.allclose(scores, student.log_likelihoods(cut.load_features()), rtol=1e-4, atol=1e-4)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("cuts without a speaker: 3, the first u1; each is normalised by its own statistics")
+    caplog.clear()
+    list(Student.load(corpus.train(kind="utterance")).scores(cuts))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_recordings_and_cuts_of_another_rate_are_resampled(corpus: Any, tmp_path: Path, rate: int) -> None:
+    student = Student.load(corpus.train(kind="utterance"))
+    assert student.sampling_rate == 16000
+    samples = np.random.default_rng(1).normal(0, 0.05, rate // 2).clip(-1, 1).astype(np.float32)
+    soundfile.write(tmp_path / "other.wav", samples, rate, subtype="FLOAT")
+    recording = Recording.from_file(tmp_path / "other.wav")
+    resampled = resample(samples, rate, 16000)
+    expected = student.log_likelihoods(resampled)
+    ((_, scored, _),) = student.scores([recording.to_cut()])
+    for scores in (scored, student.log_likelihoods(recording), student.log_likelihoods(recording.to_cut())):
+        assert torch.equal(scores, expected)
+    assert torch.equal(student.log_posteriors(recording), student.log_posteriors(resampled))
+    assert np.array_equal(student.features(recording), student.features(resampled, 16000))
+    assert torch.equal(student.log_likelihoods(corpus.cuts["u1"]), student.log_likelihoods(corpus.cuts["u1"].load_features()))
+    with pytest.raises(UserError, match=f"audio of {rate} Hz met a filterbank for 16000 Hz"):
+        student.features(samples, rate)
+    for reader in (Student.features, Student.log_posteriors):
+        assert "Student.sampling_rate" in (reader.__doc__ or "")
+
+
 def test_cuts_that_do_not_fit_are_named(corpus: Any) -> None:
     student = Student.load(corpus.train())
     cut = corpus.cuts["u1"]
-    nobody = cut.drop_supervisions()
-    with pytest.raises(UserError, match=r"cut u1.*has no speaker"):
-        list(student.scores([nobody]))
     foreign = corpus.cuts["u2"].drop_features()
     foreign.features = type(cut.features)(**{**cut.features.to_dict(), "num_features": 80})
     with pytest.raises(UserError, match=r"cut u2.*80.*model takes"):

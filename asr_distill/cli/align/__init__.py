@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asr_distill.cli.main import answer_options
+
 MONO_EXAMPLE = "asr-distill align mono --cuts fbank/cuts_train.jsonl.gz --lang lang --output mono"
 TRIPHONE_EXAMPLE = (
     "asr-distill align triphone --cuts fbank/cuts_train.jsonl.gz --lang lang --inventory senones/senones.json"
@@ -92,8 +94,7 @@ def _action(actions: Any, name: str, text: str, example: str) -> argparse.Argume
         epilog=f"example: {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,  # else the example is wrapped, and cannot be pasted
     )
-    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-    parser.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+    answer_options(parser)
     return parser
 
 

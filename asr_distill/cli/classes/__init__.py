@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asr_distill.cli.main import answer_options
+
 EXAMPLE = "asr-distill classes train --config recipes/omniglot/conf/full.yaml --run exp/omniglot-full --threads 1 --jobs 2"
 PARTS = {
     "data": "find or fetch the images, or what they are rendered from",
@@ -25,8 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         add = part.add_argument
         add("--config", type=Path, required=True, metavar="YAML", help="such as recipes/omniglot/conf/full.yaml")
         add("--run", dest="root", type=Path, required=True, metavar="DIR", help="the folder of the runs")
-        add("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-        add("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+        answer_options(part)
         if name == "data":
             add("--downloads", type=Path, default=Path("downloads"), metavar="DIR", help="default: %(default)s")
         if name in ("plan", "train", "scale"):

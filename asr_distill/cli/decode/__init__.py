@@ -1,23 +1,24 @@
-"""``asr-distill decode``: a model, a graph and a CutSet in; a decode directory out."""
+"""``asr-distill decode``: a model, a graph and a CutSet or audio files in; a decode directory out."""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asr_distill.cli.decode.models import ScoringModel
-    from asr_distill.decoding.evaluation import DecodedUtterance, ScoredUtterance, Setting
+    from asr_distill.decoding.evaluation import DecodedUtterance, Setting
     from asr_distill.graph import Graph
 
 EXAMPLE = (
     "asr-distill decode --graph graph/bigram --model models/baseline/seed0 --cuts labels/cuts_dev.jsonl.gz"
     " --scale-grid 0.05,0.07,0.1,0.14 --system baseline --output decode/baseline/dev\n"
     "         asr-distill decode --graph graph/bigram --model models/baseline/seed0 --cuts labels/cuts_test.jsonl.gz"
-    " --scales-from decode/baseline/dev/tuned.json --system baseline --output decode/baseline/test"
+    " --scales-from decode/baseline/dev/tuned.json --system baseline --output decode/baseline/test\n"
+    "         asr-distill decode --graph graph/bigram --model models/distilled/seed0 --audio one.wav two.flac"
+    " --output decode/new"
 )
 TUNED = "tuned.json"
 _K2_MIN_ACTIVE = 30  # K2Decoder's own, or fewer where --max-active is as small
@@ -28,9 +29,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--graph", type=Path, nargs="+", metavar="DIR", help="graph folder; several with --scale-grid: the best is kept")
     add("--model", type=Path, required=True, metavar="DIR", help="model bundle, ensemble, or the folder of a GMM")
-    add("--cuts", type=Path, required=True, metavar="CUTS", help="lhotse CutSet; with senone labels, frames are scored too")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--cuts", type=Path, metavar="CUTS", help="lhotse CutSet; with senone labels, frames are scored too")
+    given.add_argument(
+        "--audio",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="audio files of any rate instead, one utterance each, named by the file; nothing is scored",
+    )
+    add("--channel", type=int, metavar="N", help="of --audio files with several")
     add("--output", type=Path, required=True, metavar="DIR", help="decode directory to write, decode/SYSTEM/SPLIT")
-    add("--system", required=True, metavar="NAME", help="name of the system in reports")
+    add("--system", metavar="NAME", help="name of the system in reports (default, of --audio only: the model)")
     add("--split", metavar="NAME", help="name of the split (default: last part of --output)")
     add("--engine", choices=("k2", "kaldi", "auto"), default="auto", help="search engine; auto is k2 where it is installed")
     scale = parser.add_mutually_exclusive_group()
@@ -44,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-active",
         type=int,
-        help="states per frame (default: k2 10000, kaldi 7000); without effect where kaldi searches for --nbest above 1",
+        help="states per frame (default: k2 10000, kaldi 7000); refused where kaldi searches for --nbest above 1",
     )
     add(
         "--nbest",
@@ -69,13 +79,14 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from asr_distill.base import UserError, read_json, write_json
+    from asr_distill.cli.decode.inputs import check_input_options, phone_references, read_cuts, scored_utterances
     from asr_distill.cli.decode.models import open_model
     from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final
     from asr_distill.cli.main import emit
-    from asr_distill.data.checks import load_cuts
     from asr_distill.decoding.evaluation import Setting, decode_utterances
 
     began = time.perf_counter()
+    check_input_options(args)
     tuned = read_json(args.scales_from) if args.scales_from else {}
     graphs = _graphs(args, tuned)
     model = open_model(args.model, args.device, args.autocast)
@@ -86,15 +97,13 @@ def run(args: argparse.Namespace) -> int:
     settings = [Setting(decoder, scale) for decoder in (_decoder(engine, g, args) for g in graphs) for scale in scales]
     origin = [(graph, scale) for graph in graphs for scale in scales]
 
-    cuts = load_cuts(args.cuts)
-    if len({cut.id for cut in cuts}) < len(cuts):
-        twice = next(id for id, times in Counter(cut.id for cut in cuts).items() if times > 1)
-        raise UserError(f"{args.cuts}: cut id {twice!r} comes twice and would be scored twice; give each cut an id of its own")
-    references = _phone_references(graphs[0], args.alignments) if graphs[0].units == "phones" else None
+    cuts = read_cuts(args, model)
+    phones = graphs[0].units == "phones"
+    references = phone_references(graphs[0], args.alignments) if phones and args.alignments else None
     stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
     decoded: list[list[DecodedUtterance]] = [[] for _ in settings]
     search = [0.0] * len(settings)
-    utterances = _utterances(model, cuts, references, stopwatch)
+    utterances = scored_utterances(model, cuts, phones, references, stopwatch)
     for index, seconds, batch in decode_utterances(utterances, settings, model.inventory.silence_senones):
         subwords = origin[index][0].info.get("kind") == "subwords"
         decoded[index] += [join_subwords(utterance) for utterance in batch] if subwords else batch
@@ -117,7 +126,10 @@ def run(args: argparse.Namespace) -> int:
         chosen = {"cuts": str(args.cuts), "engine": engine, **grid[best], "grid": grid}
         write_json(args.output / TUNED, chosen)
         summary["grid"] = grid
-    emit(args, summary, as_text(summary, args.output, time.perf_counter() - began))
+    text = as_text(summary, args.output, time.perf_counter() - began)
+    if args.audio:
+        text = "\n".join([*(f"{row.id}: {' '.join(row.result.words)}" for row in rows), text])
+    emit(args, summary, text)
     return 0
 
 
@@ -145,7 +157,7 @@ def _write(
         times = aligned_word_times(rows, cuts, model, graph, args.lang, scale)
     lost = not_final(rows)
     summary: dict[str, Any] = {
-        "system": args.system,
+        "system": args.system or str(args.model),
         "split": args.split or args.output.name,
         "model": str(args.model),
         **ensemble_facts(args.model),
@@ -169,7 +181,7 @@ def _write(
         "seconds_of_speech": round(sum(row.duration for row in rows), 3),
         "rtf": rtf,
     }
-    extra = {row.id: phone_counts(row) for row in rows} if graph.units == "phones" else None
+    extra = {row.id: phone_counts(row) for row in rows if row.reference is not None} if graph.units == "phones" else None
     write_decode_directory(args.output, rows, summary["split"], summary, word_times=times, extra=extra)
     return summary
 
@@ -186,34 +198,9 @@ def _graphs(args: argparse.Namespace, tuned: dict[str, Any]) -> list[Graph]:
     graphs = [load_graph(path) for path in paths]
     if len({graph.units for graph in graphs}) > 1:
         raise UserError("word graphs and phone loops cannot be compared with each other; decode them one by one")
-    if graphs[0].units == "phones" and not args.alignments:
+    if graphs[0].units == "phones" and not args.alignments and not args.audio:
         raise UserError("a phone loop needs reference phones; next: --alignments labels/alignments_SPLIT.jsonl.gz")
     return graphs
-
-
-def _utterances(
-    model: ScoringModel, cuts: Sequence[Any], references: dict[str, tuple[str, ...]] | None, stopwatch: dict[str, float]
-) -> Iterator[ScoredUtterance]:
-    import numpy as np
-
-    from asr_distill.base import UserError, normalise_text, track
-    from asr_distill.decoding.evaluation import ScoredUtterance
-
-    for cut, log_likelihoods, predicted, timings in track(model.scores(cuts), "decode", total=len(cuts), unit="cuts"):
-        stopwatch["features"] += timings.features
-        stopwatch["network"] += timings.network
-        stopwatch["duration"] += timings.duration
-        labels = None
-        if cut.has_custom("senones") and cut.custom.get("senones_hash") == model.inventory.hash:
-            labels = np.asarray(cut.load_senones(), np.int64)
-            if len(labels) != len(predicted):
-                raise UserError(f"cut {cut.id!r} has {len(labels)} labels and {len(predicted)} frames; label it again")
-        if references is not None and cut.id not in references:
-            raise UserError(f"cut {cut.id!r} has no reference phones in --alignments; align this split first")
-        text = normalise_text(" ".join(supervision.text or "" for supervision in cut.supervisions))
-        reference = tuple(text.split()) if references is None else references[cut.id]
-        speaker = cut.supervisions[0].speaker if cut.supervisions else None
-        yield ScoredUtterance(cut.id, speaker, reference, cut.duration, log_likelihoods, predicted, labels)
 
 
 def _scales(args: argparse.Namespace, tuned: dict[str, Any], of_bundle: float | None) -> list[float]:
@@ -244,24 +231,19 @@ def _engine(wanted: str) -> str:
 
 
 def _decoder(engine: str, graph: Graph, args: argparse.Namespace) -> Any:
+    from asr_distill.base import UserError
     from asr_distill.decoding import K2Decoder, KaldiDecoder
 
     given = {key: value for key, value in (("beam", args.beam), ("max_active", args.max_active)) if value is not None}
     if engine == "kaldi":
+        if args.nbest > 1 and args.max_active is not None:
+            raise UserError(
+                "--max-active: kaldi's search for --nbest above 1 knows no such bound. Next: leave it out and choose --beam, or"
+                " --engine k2"
+            )
         return KaldiDecoder(graph, lattice_beam=args.lattice_beam, nbest=args.nbest, **given)
     if "max_active" in given:
         given["min_active"] = min(_K2_MIN_ACTIVE, max(0, args.max_active - 1))
     if "beam" in given:
         given["search_beam"] = given.pop("beam")
     return K2Decoder(graph, output_beam=args.lattice_beam, device=args.device, nbest=args.nbest, **given)
-
-
-def _phone_references(graph: Graph, alignments: Path) -> dict[str, tuple[str, ...]]:
-    """Base phones of each aligned utterance, silence left out."""
-    from asr_distill.senones import read_alignments
-
-    topology = graph.inventory.topology
-    return {
-        key: tuple(topology.base_phone(topology.name(int(p))) for p in alignment.phones if not topology.is_silence(int(p)))
-        for key, alignment in read_alignments(alignments).items()
-    }

@@ -12,8 +12,9 @@ from asr_distill.scoring.errors import ErrorCounts, count_errors
 
 
 def error_rate(utterances: Sequence[DecodedUtterance]) -> float | None:
-    """Word (or phone) errors in per cent of the reference, None where the references are empty."""
-    return sum((count_errors(u.reference, u.result.words) for u in utterances), ErrorCounts()).rate
+    """Word (or phone) errors in per cent of the reference, None without references and where all are empty."""
+    known = ((u.reference, u.result.words) for u in utterances if u.reference is not None)
+    return sum((count_errors(reference, words) for reference, words in known), ErrorCounts()).rate
 
 
 def not_final(utterances: Sequence[DecodedUtterance]) -> list[str]:
@@ -22,8 +23,8 @@ def not_final(utterances: Sequence[DecodedUtterance]) -> list[str]:
 
 
 def phone_counts(utterance: DecodedUtterance) -> dict[str, int]:
-    """What a phone loop's row says besides: reference phones and errors."""
-    counts = count_errors(utterance.reference, utterance.result.words)
+    """What a phone loop's row says besides: reference phones and errors. The utterance has a reference."""
+    counts = count_errors(utterance.reference or (), utterance.result.words)
     return {"phones": counts.words, "phone_errors": counts.errors}
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from asr_distill.cli.main import answer_options
+
 EXAMPLE = "asr-distill mnist train --config recipes/mnist/conf/full.yaml --run exp/mnist-full --threads 1 --jobs 2"
 PARTS = {
     "estimate": "how long the runs that are left will take on this machine",
@@ -30,8 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="DIR",
             help="the four idx files (default: MNIST_DIR, ../shared/mnist, else downloaded to downloads/mnist)",
         )
-        part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
-        part.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on standard error")
+        answer_options(part)
         if name == "report":
             _configure_report(part)
         else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asr_distill.cli.main import answer_options
+
 EXAMPLE = "asr-distill specialists cluster --model models/baseline/seed0 --frames frames/train --output clusters.json"
 _EXAMPLES = {
     "cluster": EXAMPLE,
@@ -39,8 +41,7 @@ def _action(actions: argparse._SubParsersAction, name: str, summary: str) -> arg
         epilog=f"example: {_EXAMPLES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for option in ("--json", "--quiet"):  # before or behind the action; left alone where not given here
-        parser.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    answer_options(parser)
     return parser
 
 

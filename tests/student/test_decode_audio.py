@@ -1,0 +1,176 @@
+"""``asr-distill decode --audio``: files that no manifest describes, of several rates, searched without transcripts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import CutSet, Recording, SupervisionSegment
+
+from asr_distill.base import read_json, read_jsonl, write_json
+from asr_distill.cli.main import main
+from asr_distill.features.audio import resample
+from asr_distill.graph.arrays import FstArrays
+from asr_distill.graph.hclg import write_graph
+from asr_distill.student import Student, set_acoustic_scale
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """A wav at the model's rate, a flac at half of it, and one whose name has a blank."""
+    found = []
+    for seed, (name, rate) in enumerate([("new.wav", 16000), ("half.flac", 8000), ("two words.wav", 16000)]):
+        samples = np.random.default_rng(seed).normal(0, 0.03, rate // 2 + 1000 * seed)
+        found.append(tmp_path / "audio" / name)
+        found[-1].parent.mkdir(exist_ok=True)
+        soundfile.write(found[-1], samples, rate, subtype="PCM_16")
+    return found
+
+
+@pytest.fixture
+def graph(corpus: Any, tmp_path: Path) -> Path:
+    """It accepts any senones, so that a path's score is the sum of each frame's best."""
+    senones = corpus.inventory.num_senones
+    zeros, labels = np.zeros(senones, np.int32), np.arange(1, senones + 1, dtype=np.int32)
+    words = np.where(labels == senones, 1, 0).astype(np.int32)
+    fst = FstArrays(0, zeros, zeros, labels, words, np.zeros(senones, np.float32), np.zeros(1, np.float32))
+    write_graph(fst, corpus.inventory, {"<eps>": 0, "a": 1}, tmp_path / "graph", {"units": "words"})
+    return tmp_path / "graph"
+
+
+@pytest.fixture
+def bundle(corpus: Any, tmp_path: Path) -> Path:
+    """A model that normalises per speaker, and that nobody else reads."""
+    return Path(shutil.copytree(corpus.train(), tmp_path / "bundle"))
+
+
+@pytest.fixture
+def decode(bundle: Path, graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs it and returns what was printed, on both streams."""
+
+    def run(*words: object, status: int = 0) -> Any:
+        capsys.readouterr()
+        model = ["--graph", str(graph), "--model", str(bundle), "--engine", "kaldi"]
+        assert main(["decode", *model, "--output", str(tmp_path / "new"), *map(str, words)]) == status
+        return capsys.readouterr()
+
+    return run
+
+
+def test_each_file_is_an_utterance_of_its_own(
+    bundle: Path, files: list[Path], decode: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    printed = decode("--audio", *files, "--acoustic-scale", 1)
+    rows = list(read_jsonl(tmp_path / "new" / "hypotheses.jsonl"))
+    assert [row["id"] for row in rows] == ["new", "half", "two_words"]
+    student = Student.load(bundle)
+    for row, path in zip(rows, files, strict=True):
+        scores = student.log_likelihoods(resample(*soundfile.read(path, dtype="float32"), 16000)).double()
+        assert row["score"] == pytest.approx(float(scores.max(1).values.sum()), rel=1e-3)
+        assert row["hypothesis"].split() == ["a"] * int((scores.argmax(1) == scores.shape[1] - 1).sum())
+        assert (row["reference"], row["speaker"], row["correct_frames"]) == (None, None, None)
+        assert f"{row['id']}: {row['hypothesis']}\n" in printed.out
+    summary = read_json(tmp_path / "new" / "decode.json")
+    assert (summary["error_rate"], summary["frame_accuracy"], summary["utterances"]) == (None, None, 3)
+    assert (summary["system"], summary["split"]) == (str(bundle), "new")
+    assert (tmp_path / "new" / "ref.trn").read_text() == ""
+    assert len((tmp_path / "new" / "hyp.trn").read_text().splitlines()) == 3
+    assert "error rate" not in printed.out
+    assert "no reference" in printed.out
+    (said,) = [record.getMessage() for record in caplog.records if "speaker" in record.getMessage()]
+    assert said.startswith("cuts without a speaker: 3, the first new; each is normalised by its own statistics")
+
+
+def test_they_are_scored_where_transcripts_come_later(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    printed = json.loads(decode("--audio", *files, "--system", "mine", "--json").out)
+    assert (printed["system"], printed["error_rate"]) == ("mine", None)
+    folder, texts = tmp_path / "new", tmp_path / "text"
+    assert main(["score", str(folder), "--quiet"]) == 1
+    texts.write_text("new a b\nhalf\ntwo_words a\n")
+    assert main(["score", str(folder), "--ref", str(texts), "--out", str(tmp_path / "score.json"), "--quiet"]) == 0
+    assert read_json(tmp_path / "score.json")["words"] == 3
+
+
+def test_a_cutset_of_the_same_files_says_the_same(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    def rows(*words: object) -> list[dict[str, Any]]:
+        decode(*words, "--system", "x", "--quiet")
+        return [{**row, "speaker": None} for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")]
+
+    cuts = [Recording.from_file(path, recording_id=f"r{i}").to_cut() for i, path in enumerate(files)]
+    for cut, path in zip(cuts, files, strict=True):
+        cut.id = path.stem.replace(" ", "_")
+    manifest = tmp_path / "cuts.jsonl.gz"
+    CutSet.from_cuts(cuts).to_file(manifest)
+    expected = rows("--audio", *files)
+    assert rows("--cuts", manifest) == expected
+    for cut in cuts:  # a speaker for each is what a cut without one counts as
+        cut.supervisions = [SupervisionSegment(cut.id, cut.recording_id, 0, cut.duration, speaker=cut.id)]
+    CutSet.from_cuts(cuts).to_file(manifest)
+    assert rows("--cuts", manifest) == expected
+
+
+def test_the_scale_is_the_bundles_unless_given(
+    bundle: Path, files: list[Path], decode: Callable[..., Any], tmp_path: Path
+) -> None:
+    def scale(*words: object) -> float:
+        found = json.loads(decode("--audio", files[0], "--json", *words).out)["acoustic_scale"]
+        assert isinstance(found, float)
+        return found
+
+    assert scale() == 0.1
+    set_acoustic_scale(bundle, 0.3)
+    assert scale() == 0.3
+    assert scale("--acoustic-scale", 0.2) == 0.2
+    write_json(tmp_path / "tuned.json", {"acoustic_scale": 0.7})
+    assert scale("--scales-from", tmp_path / "tuned.json") == 0.7
+
+
+def test_a_channel_is_chosen(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    samples, rate = soundfile.read(files[0])
+    soundfile.write(tmp_path / "stereo.wav", np.stack([samples * 0, samples], 1), rate, subtype="PCM_16")
+    assert "has channels [0, 1]; pick one with --channel" in decode("--audio", tmp_path / "stereo.wav", status=1).err
+    decode("--audio", tmp_path / "stereo.wav", "--channel", 1)
+    (stereo,) = read_jsonl(tmp_path / "new" / "hypotheses.jsonl")
+    decode("--audio", files[0])
+    (mono,) = read_jsonl(tmp_path / "new" / "hypotheses.jsonl")
+    assert {**stereo, "id": "new"} == mono
+
+
+def test_mistakes_are_explained(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    again = tmp_path / "again" / "new.wav"
+    again.parent.mkdir()
+    again.write_bytes(files[0].read_bytes())
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "short.wav").write_bytes(files[0].read_bytes()[:2000])
+    manifest = tmp_path / "cuts.jsonl.gz"
+    CutSet.from_cuts([Recording.from_file(files[0]).to_cut()]).to_file(manifest)
+    cuts = ["--cuts", manifest, "--system", "x"]
+    for words, message in (
+        (["--audio", files[0], again], f"{files[0]} and {again} would both have the id 'new'"),
+        (["--audio", tmp_path / "nowhere.wav"], "no such audio file"),
+        (["--audio", files[0].parent], "is a folder; name the audio files in it"),
+        (["--audio", tmp_path / "text.wav"], "not audio that lhotse can read"),
+        (["--audio", tmp_path / "empty.wav"], "is empty (0 bytes)"),
+        (["--audio", tmp_path / "short.wav"], "truncated"),
+        (["--audio", files[0], "--scale-grid", "0.1,0.2"], "audio alone has no transcripts"),
+        (["--cuts", manifest], "--system is missing"),
+        ([*cuts, "--channel", 0], "--channel belongs to --audio"),
+        ([*cuts, "--scale-grid", "0.1,0.2"], f"{manifest} has no transcripts"),
+    ):
+        assert message in decode(*words, status=1).err
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(SystemExit):
+        decode("--audio", files[0], *cuts)
+
+
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["decode", "--help"])
+    assert "--audio one.wav two.flac --output decode/new" in capsys.readouterr().out
