@@ -134,6 +134,8 @@ compute_features() {
     --speed-perturb "$speed_perturb" "${options[@]}"
 }
 
+check_leaves() { distill tree roots --lang "$exp/lang" --num-leaves "$num_leaves"; }  # now, and not when speech is aligned
+
 build_lang() {
   local name arpa options pair scale penalty words=()
   if [ "$lang_kind" = build ]; then
@@ -142,7 +144,7 @@ build_lang() {
   fi
   # shellcheck disable=SC2086
   distill lang "$lang_kind" $lang_options --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/lang"
-  distill tree roots --lang "$exp/lang" --num-leaves "$num_leaves"  # too few are refused here, and not when speech is aligned
+  check_leaves
   for name in $language_models; do
     arpa=arpa_$name options=ngram_$name
     if [ -n "${!arpa:-}" ]; then

@@ -117,6 +117,7 @@ options_read_by() {  # options_read_by FUNCTION: lines NAME=VALUE of the options
     seen[$name]=yes
     text+=${words_of[$name]:-}
     for found in ${words_of[$name]:-}; do
+      case $found in check_*) continue ;; esac  # what these look at decides nothing that is written
       [ -z "${words_of[$found]:-}" ] || queue+=("$found")
     done
   done
