@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError
-from asr_distill.senones import FrameAlignment, base_phone
+from asr_distill.lang import base_phone
+from asr_distill.senones import FrameAlignment
 
 HTK_UNIT = 1e-7  # seconds
 SNIPPED_EDGES_OFFSET = 0.0075  # seconds that a boundary of snipped frames lies later

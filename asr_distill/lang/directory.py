@@ -244,7 +244,11 @@ class Lang:
 
 
 def base_phone(name: str) -> str:
-    """A phone's name without its position marker: ``AH_B`` to ``AH``; for the phones of a position-dependent lang only."""
+    """A phone's name without its position marker: ``AH_B`` to ``AH``; a name without one is its own base.
+
+    For the phones of a position-dependent lang only: ``t_S`` may be a phone of its own, which
+    `asr_distill.senones.Topology.base_phone` knows.
+    """
     return name[:-2] if len(name) > 2 and name.endswith(POSITIONS) else name
 
 

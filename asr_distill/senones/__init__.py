@@ -11,7 +11,7 @@ from asr_distill.senones.labels import LabelReport, read_label_arrays, write_lab
 from asr_distill.senones.priors import SenonePriors
 from asr_distill.senones.questions import Questions, cluster_phone_questions
 from asr_distill.senones.statistics import TreeStatistics, accumulate_triphone_statistics
-from asr_distill.senones.topology import HmmState, Topology, base_phone, default_topology, topology_of_lang
+from asr_distill.senones.topology import HmmState, Topology, default_topology, topology_of_lang
 from asr_distill.senones.tree import BOUNDARY, Leaf, PhoneticTree, Split, monophone_tree
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Topology",
     "TreeStatistics",
     "accumulate_triphone_statistics",
-    "base_phone",
     "check_num_leaves",
     "check_same",
     "cluster_phone_questions",

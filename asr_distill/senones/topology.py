@@ -15,18 +15,10 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError
+from asr_distill.lang import base_phone
 
-POSITION_SUFFIXES = ("_B", "_I", "_E", "_S")
 SELF_LOOP = 0.75
 SUM_TOLERANCE = 1e-6
-
-
-def base_phone(name: str) -> str:
-    """The name without a word-position suffix: ``AH_B`` is ``AH``; a name without one is its own base.
-
-    Whether a suffix is one is for a whole set of phones to say: see `Topology.base_phone`.
-    """
-    return name[:-2] if len(name) > 2 and name.endswith(POSITION_SUFFIXES) else name
 
 
 @dataclass(frozen=True)

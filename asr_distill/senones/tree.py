@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.senones.topology import Topology, base_phone
+from asr_distill.lang import base_phone
+from asr_distill.senones.topology import Topology
 
 BOUNDARY = 0  # the phone id that stands for "before the first" and "after the last" phone of an utterance
 LEFT, CENTRE, RIGHT = 0, 1, 2

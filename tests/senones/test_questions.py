@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from senone_trees import small_topology
 
-from asr_distill.senones import TreeStatistics, base_phone, cluster_phone_questions
+from asr_distill.lang import base_phone
+from asr_distill.senones import TreeStatistics, cluster_phone_questions
 from asr_distill.senones.clustering import agglomerate
 from asr_distill.senones.gaussian import log_likelihood
 from asr_distill.senones.statistics import _pool

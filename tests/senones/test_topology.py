@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from asr_distill.base import UserError
-from asr_distill.senones import HmmState, Topology, base_phone, default_topology, topology_of_lang
+from asr_distill.lang import base_phone
+from asr_distill.senones import HmmState, Topology, default_topology, topology_of_lang
 from asr_distill.senones.tree import root_keys
 
 

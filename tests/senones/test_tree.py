@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from senone_trees import all_contexts, random_tree, small_topology
 
-from asr_distill.senones import Leaf, PhoneticTree, Split, base_phone, default_topology, monophone_tree
+from asr_distill.lang import base_phone
+from asr_distill.senones import Leaf, PhoneticTree, Split, default_topology, monophone_tree
 
 
 def test_by_hand() -> None:
