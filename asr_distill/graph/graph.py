@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import UserError, found_instead, read_json
 from asr_distill.graph.k2_form import K2Form, check_k2_form
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ class Graph:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / INFO_NAME).is_file():
-            raise UserError(
-                f"{self.path} is not a graph folder (no {INFO_NAME}); next: `asr-distill graph build --output {self.path}`"
-            )
+            found = found_instead(self.path, "write one with `asr-distill graph build`")
+            raise UserError(f"{self.path} is not a graph folder (no {INFO_NAME}); {found}")
         self.info: dict[str, Any] = read_json(self.path / INFO_NAME)
         self._fsas: dict[tuple[str, bool], Any] = {}
 
