@@ -23,7 +23,7 @@ def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any
 
 
 def shipped(path: str | Path) -> Path:
-    """Where ``recipes/NAME/conf/FILE.yaml``, as help texts name it, lies in this installation or checkout.
+    """Where a configuration of ``recipes/``, as help texts name it, lies in this installation or checkout.
 
     Any other path, and one that is there from where the user stands, is left as it is.
     """
