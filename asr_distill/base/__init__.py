@@ -19,7 +19,8 @@ from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
 from asr_distill.base.lock import only_process
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import track
-from asr_distill.base.text import normalise_text
+from asr_distill.base.text import normalise_text, split_words, text_lines
+from asr_distill.base.tokens import escape_token, unescape_token
 
 __all__ = [
     "UserError",
@@ -27,6 +28,7 @@ __all__ = [
     "atomic_path",
     "end_with_parent",
     "environment_of_child",
+    "escape_token",
     "from_mapping",
     "hash_of_array",
     "hash_of_file",
@@ -39,8 +41,11 @@ __all__ = [
     "read_json",
     "read_jsonl",
     "read_yaml",
+    "split_words",
+    "text_lines",
     "to_mapping",
     "track",
+    "unescape_token",
     "write_json",
     "write_jsonl",
     "write_text",
