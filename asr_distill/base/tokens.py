@@ -43,7 +43,9 @@ def _percent(character: str) -> str:
 
 
 def _unquoted(token: str) -> str:
-    return _ESCAPES.sub(lambda match: unquote(match.group(), errors="strict") if _valid(match.group()) else match.group(), token)
+    return _ESCAPES.sub(
+        lambda match: unquote(match.group(), errors="strict") if _valid(match.group()) else match.group(), token
+    )
 
 
 def _valid(escapes: str) -> bool:

@@ -80,7 +80,9 @@ def read_rows(path: str | Path, format: str = "auto") -> list[Row]:
                     f" before; expected {word} or {word}(1) first"
                 )
             heads.add(word)
-        rows.append(Row(line.number, normalise_text(word), numbers[0] if numbers else 1.0, tuple(line.fields[1 + len(numbers) :])))
+        rows.append(
+            Row(line.number, normalise_text(word), numbers[0] if numbers else 1.0, tuple(line.fields[1 + len(numbers) :]))
+        )
     if any(len(numbers) == 4 for numbers in by_number.values()):
         _log.info(
             "%s: probabilities of silence beside words are not used (--silence-probability is one for all words); those of"

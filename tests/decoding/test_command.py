@@ -67,7 +67,7 @@ def test_decode_directory(world, capsys) -> None:
     assert status == 0
     printed = json.loads(capsys.readouterr().out)
     assert sorted(path.name for path in out.iterdir()) == [
-        "decode.json", "hyp.ctm", "hyp.trn", "hypotheses.jsonl", "nbest.jsonl", "ref.trn",
+        "asr-distill.sha256", "decode.json", "hyp.ctm", "hyp.trn", "hypotheses.jsonl", "nbest.jsonl", "ref.trn",
     ]  # fmt: skip
     rows = list(read_jsonl(out / "hypotheses.jsonl"))
     assert [row["id"] for row in rows] == list(TEXTS)
