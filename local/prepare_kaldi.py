@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--lexicon-format",
         choices=FORMATS,
         default="auto",
-        help="columns, comments and alternatives of --lexicon; auto: as the whole file shows, or an error (default: %(default)s)",
+        help="columns, comments and alternatives of --lexicon; auto: as the file shows, or an error (default: %(default)s)",
     )
     words.add_argument("--cmudict", choices=("yes", "no"), default="no", help="CMUdict for words that the lexicon lacks")
     words.add_argument(

@@ -105,6 +105,6 @@ def _odd_character(found: re.Match[str]) -> str:
     name = unicodedata.name(character, "a control character")
     around = text[max(0, found.start() - 12) : found.end() + 12]
     return (
-        f"found U+{ord(character):04X} ({name}) in {ascii(around)}; words are separated by space and tab, and hold no"
+        f"found U+{ord(character):04X} ({name}) in {around!a}; words are separated by space and tab, and hold no"
         " character that is blank or takes no room. Next: write a space, or nothing, in its place"
     )

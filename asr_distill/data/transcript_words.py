@@ -32,9 +32,9 @@ _SHOWN = 30  # words named in an error; the rest are counted
 class WordOptions:
     """Where pronunciations come from, and what can be recognised.
 
-    ``lexicon``: a file that `Lexicon.read` reads, in ``lexicon_format``. ``cmudict``: CMUdict for words that it lacks. ``vocabulary``: all words of
-    the lexicon, or those of the training transcripts. ``unknown_word``: stands for words without a pronunciation. ``arpa``: a
-    language model, whose words are then what can be recognised.
+    ``lexicon``: a file that `Lexicon.read` reads, in ``lexicon_format``. ``cmudict``: CMUdict for words that it lacks.
+    ``vocabulary``: all words of the lexicon, or those of the training transcripts. ``unknown_word``: stands for words without
+    a pronunciation. ``arpa``: a language model, whose words are then what can be recognised.
     """
 
     lexicon: Path | None = None

@@ -69,6 +69,8 @@ def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
         return NetworkModel(directory, device, autocast)
     if (directory / "gmm.json").is_file():
         return GaussianModel(directory)
+    if (directory / "graph.json").is_file():
+        raise UserError(f"{directory} is a graph folder, expected a model: are --graph and --model swapped?")
     raise UserError(
         f"{directory} is neither a model bundle (config.json), an ensemble ({ENSEMBLE_FILE}) nor a GMM folder (gmm.json);"
         " train one first"
