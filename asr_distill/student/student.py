@@ -283,6 +283,9 @@ def dense_scores(
                 f"utterance {index}: expected (T, {num_senones}) log-likelihoods with at least one frame, found"
                 f" {tuple(row.shape)}"
             )
+        if not bool((row < torch.inf).all()):  # NaN neither; -inf excludes a senone
+            frame = int((~(row < torch.inf)).any(dim=1).nonzero()[0])
+            raise UserError(f"utterance {index}: NaN or infinity in frame {frame}, expected log-likelihoods")
     longest = max((len(row) for row in rows), default=0)
     if longest == 0:
         raise UserError("there are no utterances to score")
