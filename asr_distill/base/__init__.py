@@ -4,7 +4,7 @@ Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``e
 """
 
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
-from asr_distill.base.digests import DIGESTS_FILE, check_file, check_folder
+from asr_distill.base.digests import DIGESTS_FILE, check_file, check_folder, foreign_files
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.folders import found_instead
@@ -30,6 +30,7 @@ __all__ = [
     "end_with_parent",
     "environment_of_child",
     "escape_token",
+    "foreign_files",
     "found_instead",
     "from_mapping",
     "hash_of_array",
