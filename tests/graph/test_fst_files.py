@@ -255,7 +255,8 @@ def test_swapped_options_are_recognised(capsys, small_world, tmp_path):
     graph = build_hclg(small_world.lang, small_world.grammar, small_world.inventory, tmp_path / "graph")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
-    arguments = ["--cuts", "x.jsonl", "--system", "s", "--output", str(tmp_path / "out")]
+    (tmp_path / "x.jsonl").write_text("")
+    arguments = ["--cuts", str(tmp_path / "x.jsonl"), "--system", "s", "--output", str(tmp_path / "out")]
     for model, folder in ((graph.path, tmp_path / "model"), (graph.path, graph.path)):
         assert main(["decode", "--model", str(model), "--graph", str(folder), *arguments]) != 0
         assert "exchanged with another option?" in capsys.readouterr().err
