@@ -61,9 +61,6 @@ def _check_kind(cut: Any, path: Path) -> None:
     changed = [type(change).__name__ for change in recording.transforms or () if type(change).__name__ != "Resample"]
     if changed:
         raise UserError(f"{where}: its recording has the transform {changed[0]}, expected audio as it is on disk; {_SAVE}")
-    kinds = {source.type for source in recording.sources} - {"file"}
-    if kinds:
-        raise UserError(f"{where}: its recording is a {sorted(kinds)[0]!r}, expected a file; {_SAVE}")
 
 
 def _utterance(

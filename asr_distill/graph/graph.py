@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import UserError, found_instead, read_json
 from asr_distill.graph.arrays import to_fst
 from asr_distill.graph.fst_file import read_fst_file
 from asr_distill.graph.k2_form import K2Form, check_k2_form
@@ -30,12 +30,9 @@ class Graph:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if any((self.path / name).is_file() for name in ("config.json", "ensemble.json", "gmm.json")):
-            raise UserError(f"{self.path} is a model, expected a graph folder ({INFO_NAME}): are --graph and --model swapped?")
         if not (self.path / INFO_NAME).is_file():
-            raise UserError(
-                f"{self.path} is not a graph folder (no {INFO_NAME}); next: `asr-distill graph build --output {self.path}`"
-            )
+            found = found_instead(self.path, "write one with `asr-distill graph build`")
+            raise UserError(f"{self.path} is not a graph folder (no {INFO_NAME}); {found}")
         self.info: dict[str, Any] = read_json(self.path / INFO_NAME)
         self._fsas: dict[tuple[str, bool], Any] = {}
 

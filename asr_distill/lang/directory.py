@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, normalise_text, read_json
+from asr_distill.base import UserError, atomic_directory, found_instead, hash_of_object, normalise_text, read_json
 from asr_distill.lang.layout import FORMAT, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
@@ -154,9 +154,8 @@ class Lang:
         """
         directory = Path(directory)
         if not (directory / "lang.json").is_file():
-            raise UserError(
-                f"{directory} is not a lang directory (no lang.json in it); write one with `asr-distill lang build`"
-            )
+            found = found_instead(directory, "write one with `asr-distill lang build`")
+            raise UserError(f"{directory} is not a lang directory (no lang.json in it); {found}")
         parameters = read_json(directory / "lang.json")
         found_format = parameters.get("format") if isinstance(parameters, dict) else None
         if found_format != FORMAT:

@@ -258,4 +258,4 @@ def test_swapped_options_are_recognised(capsys, small_world, tmp_path):
     arguments = ["--cuts", "x.jsonl", "--system", "s", "--output", str(tmp_path / "out")]
     for model, folder in ((graph.path, tmp_path / "model"), (graph.path, graph.path)):
         assert main(["decode", "--model", str(model), "--graph", str(folder), *arguments]) != 0
-        assert "are --graph and --model swapped?" in capsys.readouterr().err
+        assert "exchanged with another option?" in capsys.readouterr().err

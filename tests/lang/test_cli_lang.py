@@ -138,13 +138,14 @@ def test_subwords_to_g(capsys, corpus):
 
 
 def test_mistakes_are_one_line(capsys, corpus):
+    (corpus / "test.txt").touch()
     for arguments, says in (
         (["build", "--output", corpus / "x"], "no lexicon"),
         (["build", "--cmudict", "--output", corpus / "x"], "no lexicon"),
         (["build", "--lexicon", corpus / "lexicon.txt", "--vocabulary", "train", "--output", corpus / "x"], "--cuts or --text"),
         (["ngram", "--output", corpus / "x"], "no words"),
         (["ngram", "--text", corpus / "test.txt", "--output", corpus / "x"], "test data"),
-        (["g", "--lang", corpus, "--arpa", corpus / "x"], "not a lang directory"),
+        (["g", "--lang", corpus, "--arpa", corpus / "test.txt"], "not a lang directory"),
     ):
         status, message = run(capsys, *arguments)
         assert status == 1

@@ -15,7 +15,7 @@ from lhotse import CutSet, Recording, SupervisionSegment
 
 from asr_distill.base import read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
-from asr_distill.features.audio import resample
+from asr_distill.features.resampling import resample
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.hclg import write_graph
 from asr_distill.student import Student, set_acoustic_scale
@@ -156,7 +156,7 @@ def test_mistakes_are_explained(files: list[Path], decode: Callable[..., Any], t
         (["--audio", files[0], again], f"{files[0]} and {again} would both have the id 'new'"),
         (["--audio", tmp_path / "nowhere.wav"], "no such audio file"),
         (["--audio", files[0].parent], "is a folder; name the audio files in it"),
-        (["--audio", tmp_path / "text.wav"], "not audio that lhotse can read"),
+        (["--audio", tmp_path / "text.wav"], "not audio that is read here"),
         (["--audio", tmp_path / "empty.wav"], "is empty (0 bytes)"),
         (["--audio", tmp_path / "short.wav"], "truncated"),
         (["--audio", files[0], "--scale-grid", "0.1,0.2"], "audio alone has no transcripts"),
@@ -174,3 +174,48 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["decode", "--help"])
     assert "--audio one.wav two.flac --output decode/new" in capsys.readouterr().out
+
+
+def test_json_gives_the_words(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    printed = json.loads(decode("--audio", *files, "--json").out)
+    rows = read_jsonl(tmp_path / "new" / "hypotheses.jsonl")
+    assert printed["hypotheses"] == [
+        {"id": row["id"], "audio": str(path), "hypothesis": row["hypothesis"]} for row, path in zip(rows, files, strict=True)
+    ]
+    assert printed["failed"] == {}
+
+
+def test_a_bad_file_does_not_stop_the_rest(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    decode("--audio", *files)
+    expected = [row["hypothesis"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")]
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "short.wav").write_bytes(files[0].read_bytes()[:2000])
+    soundfile.write(tmp_path / "tiny.wav", np.zeros(3), 16000)
+    bad = [tmp_path / name for name in ("text.wav", "short.wav", "tiny.wav", "nowhere.wav")]
+    printed = decode("--audio", bad[0], files[0], *bad[1:3], *files[1:], bad[3], "--json", status=1)
+    said = json.loads(printed.out)
+    assert [row["hypothesis"] for row in said["hypotheses"]] == expected
+    assert [row["hypothesis"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")] == expected
+    assert list(said["failed"]) == [str(path) for path in bad]
+    assert "4 of 7 files could not be searched; the rest are written" in printed.err
+    assert all(str(path) in printed.err for path in bad)
+
+
+def test_exchanged_and_mistaken_folders_are_recognised(
+    bundle: Path, graph: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(given_graph: Path, given_model: Path) -> str:
+        words = ["--graph", str(given_graph), "--model", str(given_model), "--audio", str(files[0])]
+        assert main(["decode", *words, "--output", str(tmp_path / "new")]) == 1
+        return capsys.readouterr().err
+
+    assert f"{bundle} is not a graph folder (no graph.json); it is a model bundle (--model): exchanged" in told(bundle, graph)
+    assert "it is a decoding graph (--graph): exchanged" in told(graph, graph)
+    models = tmp_path / "models"
+    for seed in (0, 1):
+        shutil.copytree(bundle, models / f"seed{seed}")
+    assert f"it holds the models seed0, seed1: name one, such as {models / 'seed0'}, or" in told(graph, models)
+    assert f"it is a file: give the folder, {graph}" in told(graph / "graph.json", bundle)
+    assert not (tmp_path / "new").exists()
+    assert main(["bundle", "show", str(models)]) == 1
+    assert "it holds the models seed0, seed1" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="audio files of any rate instead, one utterance each, named by the file; nothing is scored",
+        help="audio files of any rate instead, one utterance each, named by the file; nothing is scored; one that is unreadable"
+        " does not keep the others from being searched, but the exit status is 1",
     )
     add("--channel", type=int, metavar="N", help="of --audio files with several")
     add("--output", type=Path, required=True, metavar="DIR", help="decode directory to write, decode/SYSTEM/SPLIT")
@@ -97,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     settings = [Setting(decoder, scale) for decoder in (_decoder(engine, g, args) for g in graphs) for scale in scales]
     origin = [(graph, scale) for graph in graphs for scale in scales]
 
-    cuts = read_cuts(args, model)
+    failed: dict[str, str] = {}
+    cuts = read_cuts(args, model, failed)
     phones = graphs[0].units == "phones"
     references = phone_references(graphs[0], args.alignments) if phones and args.alignments else None
     stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
@@ -128,8 +131,15 @@ def run(args: argparse.Namespace) -> int:
         summary["grid"] = grid
     text = as_text(summary, args.output, time.perf_counter() - began)
     if args.audio:
-        text = "\n".join([*(f"{row.id}: {' '.join(row.result.words)}" for row in rows), text])
+        files = {cut.id: str(cut.recording.sources[0].source) for cut in cuts}
+        said = {row.id: " ".join(row.result.words) for row in rows}
+        summary["hypotheses"] = [{"id": key, "audio": files[key], "hypothesis": words} for key, words in said.items()]
+        summary["failed"] = failed
+        text = "\n".join([*(f"{key}: {words}" for key, words in said.items()), text])
     emit(args, summary, text)
+    if failed:
+        reasons = "\n".join(failed.values())
+        raise UserError(f"{len(failed)} of {len(args.audio)} files could not be searched; the rest are written:\n{reasons}")
     return 0
 
 
@@ -217,8 +227,8 @@ def _scales(args: argparse.Namespace, tuned: dict[str, Any], of_bundle: float | 
             raise UserError(f"--scale-grid {args.scale_grid!r}: expected numbers between commas, such as 0.07,0.1") from None
     else:
         scales = [args.acoustic_scale if args.acoustic_scale is not None else of_bundle or 0.1]
-    if any(not scale > 0 for scale in scales):
-        raise UserError(f"acoustic scales must be above 0, found {scales}")
+    if any(not 0 < scale < math.inf for scale in scales):
+        raise UserError(f"acoustic scales must be above 0 and finite, found {scales}")
     return scales
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError, normalise_text, split_words, track
-from asr_distill.cli.decode.models import GaussianModel, ScoringModel
+from asr_distill.cli.decode.models import NetworkModel, ScoringModel
 from asr_distill.data.checks import load_cuts
 from asr_distill.decoding.evaluation import ScoredUtterance
 from asr_distill.graph import Graph
@@ -33,17 +33,18 @@ def check_input_options(args: argparse.Namespace) -> None:
         )
 
 
-def read_cuts(args: argparse.Namespace, model: ScoringModel) -> list[Any]:
-    """The cuts to decode. Raises `UserError` for those that cannot be, as far as is seen without reading audio."""
-    if args.audio is not None:
-        from asr_distill.data.audio_cuts import cuts_of_audio
+def read_cuts(args: argparse.Namespace, model: ScoringModel, failed: dict[str, str]) -> list[Any]:
+    """The cuts to decode. Raises `UserError` for those that cannot be, as far as is seen without reading audio.
 
-        if isinstance(model, GaussianModel):
+    failed: gets the files of ``--audio`` that cannot be searched, with the reason; all of their audio is read for that.
+    """
+    if args.audio is not None:
+        if not isinstance(model, NetworkModel):
             raise UserError(
                 f"--audio: {args.model} is a GMM, which reads stored features and does not say how they are computed. Next:"
                 " `asr-distill features` on a CutSet, then --cuts"
             )
-        return cuts_of_audio(args.audio, args.channel)
+        return _readable(args.audio, args.channel, model, failed)
     cuts = load_cuts(args.cuts)
     if len({cut.id for cut in cuts}) < len(cuts):
         twice = next(id for id, times in Counter(cut.id for cut in cuts).items() if times > 1)
@@ -51,6 +52,23 @@ def read_cuts(args: argparse.Namespace, model: ScoringModel) -> list[Any]:
     if args.scale_grid and args.alignments is None and not any(transcript_of(cut) for cut in cuts):
         raise UserError(f"--scale-grid chooses by error rate, and {args.cuts} has no transcripts; tune on cuts that have some")
     return cuts
+
+
+def _readable(paths: Sequence[Path], channel: int | None, model: NetworkModel, failed: dict[str, str]) -> list[Any]:
+    from asr_distill.data.audio_cuts import cuts_of_audio
+
+    good = []
+    for path in paths:
+        try:
+            (cut,) = cuts_of_audio([path], channel)
+            model.student.features(cut)
+        except UserError as error:
+            failed[str(path)] = str(error)
+        else:
+            good.append(path)
+    if not good:
+        raise UserError("; ".join(failed.values()))
+    return cuts_of_audio(good, channel)
 
 
 def transcript_of(cut: Any) -> tuple[str, ...] | None:

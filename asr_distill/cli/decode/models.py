@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from asr_distill.alignment import GmmModel
-from asr_distill.base import UserError
+from asr_distill.base import UserError, found_instead
 from asr_distill.senones import SenoneInventory
 from asr_distill.student import Timings, load_model
 from asr_distill.student.ensemble_folder import ENSEMBLE_FILE, EnsembleConfig
@@ -69,11 +69,9 @@ def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
         return NetworkModel(directory, device, autocast)
     if (directory / "gmm.json").is_file():
         return GaussianModel(directory)
-    if (directory / "graph.json").is_file():
-        raise UserError(f"{directory} is a graph folder, expected a model: are --graph and --model swapped?")
     raise UserError(
         f"{directory} is neither a model bundle (config.json), an ensemble ({ENSEMBLE_FILE}) nor a GMM folder (gmm.json);"
-        " train one first"
+        f" {found_instead(directory, 'train one first')}"
     )
 
 
