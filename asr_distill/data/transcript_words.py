@@ -7,6 +7,7 @@ Comes in: the parts of a corpus and a lexicon, CMUdict, or neither (subwords). G
 from __future__ import annotations
 
 import dataclasses
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,9 @@ def _missing_message(
     folded = {word.lower(): word for word in lexicon.words}
     other = next(((word, folded[word.lower()]) for word in absent if word.lower() in folded), None)
     case = f" The lexicon has {other[1]} for {other[0]}: write both in one case." if other else ""
+    bare = ((word, folded.get(word.lower().strip(string.punctuation))) for word in absent if word.lower() not in folded)
+    marked = next(((word, without) for word, without in bare if without), None)
+    case += f" The lexicon has {marked[1]} for {marked[0]}: take punctuation off the transcripts." if marked else ""
     if options.lexicon:
         following = "add them to the lexicon" + ("" if options.cmudict else ", or --cmudict yes where its phones are CMUdict's")
     else:

@@ -48,7 +48,7 @@ def build_hclg(
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
     phones = read_symbols(lang_dir / "phones.txt")
     check_phones(phones, inventory, lang_dir)
-    disambiguation = [int(value) for value in _read(lang_dir / "disambig.int").split()]
+    disambiguation = sorted(number for phone, number in phones.items() if is_disambiguation(phone))
     words = read_symbols(lang_dir / "words.txt")
     clock = Clock()
     lexicon = read_lexicon_fst(lang_dir / "L_disambig.fst", phones, words)
@@ -241,10 +241,3 @@ def _described_g(path: Path) -> dict[str, Any]:
 
 def _is_marker(word: str) -> bool:
     return word in ("<eps>", "<s>", "</s>") or is_disambiguation(word)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run `asr-distill lang` first") from None
