@@ -22,6 +22,7 @@ from asr_distill.alignment.kaldi_hmm import BEAM, RETRY_BEAM, KaldiHmm
 from asr_distill.alignment.monophone_data import TrainingData, equal_split, read_training_data
 from asr_distill.alignment.phone_lattice import TranscriptReader
 from asr_distill.base import hash_of_object, to_mapping, track, write_json
+from asr_distill.graph.labels import read_lexicon_fst
 from asr_distill.lang.directory import Lang
 from asr_distill.senones import FrameAlignment, SenoneInventory, default_topology, monophone_tree, write_alignments
 
@@ -148,7 +149,8 @@ class _Trainer:
             self.hmm = KaldiHmm(inventory, restored.arrays["log_probabilities"])
             self.gmm = restored.gmm
             self.alignment = _unpacked(restored.arrays, data.keys)
-        compiler = self.hmm.compiler(lang.lexicon_fst_path, lang.disambig_ids)
+        lexicon = read_lexicon_fst(lang.lexicon_fst_path, lang.phones.ids, lang.words.ids)
+        compiler = self.hmm.compiler(lexicon, lang.disambig_ids)
         reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
         self.graphs = {key: compiler.compile_graph_from_text(reader.units(data.transcripts[key])[0]) for key in data.keys}
 
