@@ -4,7 +4,7 @@ Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``e
 """
 
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
-from asr_distill.base.digests import DIGESTS_FILE, check_file, check_folder
+from asr_distill.base.digests import DIGESTS_FILE, check_file, check_folder, foreign_files
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.folders import found_instead
@@ -14,7 +14,8 @@ from asr_distill.base.options import OptionParser, did_you_mean, refuse_missing
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import progress_bar, track
 from asr_distill.base.replace import atomic_directory, atomic_path, check_replaceable, make_room
-from asr_distill.base.text import normalise_text
+from asr_distill.base.text import normalise_text, split_words, text_lines
+from asr_distill.base.tokens import escape_token, unescape_token
 
 __all__ = [
     "DIGESTS_FILE",
@@ -28,6 +29,8 @@ __all__ = [
     "did_you_mean",
     "end_with_parent",
     "environment_of_child",
+    "escape_token",
+    "foreign_files",
     "found_instead",
     "from_mapping",
     "hash_of_array",
@@ -45,8 +48,11 @@ __all__ = [
     "read_yaml",
     "refuse_missing",
     "shipped",
+    "split_words",
+    "text_lines",
     "to_mapping",
     "track",
+    "unescape_token",
     "write_json",
     "write_jsonl",
     "write_text",

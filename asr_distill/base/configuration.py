@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import yaml
 from asr_distill.base.errors import UserError
 
 Config = TypeVar("Config")
+_MOST = 10**18  # whole numbers below are seeds, sizes and counts that every library takes
 
 
 def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -123,13 +125,23 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: found {value!r}, expected keys and values")
         return {_convert(k, arguments[0], where): _convert(v, arguments[1], where) for k, v in value.items()}
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML reads 1e-3 as text
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):  # YAML reads 1e-3 as text
         try:
-            return float(value)
-        except ValueError:
-            pass
+            number = float(value)
+        except (ValueError, OverflowError):  # a whole number may have any number of digits
+            raise UserError(f"{where}: found {_shortened(value)}, expected float") from None
+        if not math.isfinite(number):
+            raise UserError(f"{where}: found {_shortened(value)}, expected a finite number")
+        return number
+    if hint is int and isinstance(value, int) and abs(value) >= _MOST:
+        raise UserError(f"{where}: found {_shortened(value)}, expected a whole number of less than 19 digits")
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise UserError(f"{where}: found {value!r}, expected {getattr(hint, '__name__', hint)}")
+
+
+def _shortened(value: Any) -> str:
+    """A number's digits, the first of them where there are thousands, which Python would refuse to print."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a whole number of more than 40 digits"
+    return repr(value) if len(repr(value)) < 80 else repr(value)[:76] + "..."

@@ -42,6 +42,7 @@ SUBCOMMANDS = {
 OPEN_NETWORKS = frozenset(
     ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode")
 )
+READ_CUTS = frozenset(("features", "frames", "lang", "align", "tree", "decode"))
 # the options whose paths a command writes, or looks at one by one; all others must be there before any work
 WRITTEN = frozenset(("--output", "--out", "--publish", "--html", "--plots", "--plot", "--listing", "--missing-words"))
 ALSO_WRITTEN = {
@@ -81,6 +82,12 @@ def build_parser(only: str | None = None) -> OptionParser:
                     metavar="FILE.py",
                     help="Python that registers networks of your own (or a module's name); may be repeated",
                 )
+            if name in READ_CUTS:
+                subparser.add_argument(
+                    "--allow-commands",
+                    action="store_true",
+                    help="run the shell commands that CutSets name for audio: only for manifests that you have read",
+                )
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     return parser
@@ -118,6 +125,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from asr_distill.models import import_networks
 
             import_networks(args.imports)
+        if getattr(args, "allow_commands", False):
+            from asr_distill.features.sources import commands_allowed
+
+            with commands_allowed():
+                return int(args.run(args) or 0)
         return int(args.run(args) or 0)
     except UserError as error:
         print(f"asr-distill {args.subcommand}: error: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ import numpy as np
 from asr_distill.base import UserError, track
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.sources import check_sources
 from asr_distill.senones import check_same
 
 NO_LABEL = -1  # in arrays of labels; batches carry `asr_distill.data.IGNORE_INDEX` instead
@@ -56,6 +57,7 @@ def normalisation_speaker(cut: Any) -> str | None:
 
 def load_features(cut: Any) -> np.ndarray:
     """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, cut short or not finite."""
+    check_sources(cut)
     stored = cut.features
     whole = abs(stored.start - cut.start) < 1e-3 and abs(stored.duration - cut.duration) < 1e-3
     try:
@@ -131,6 +133,7 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
         return np.full(num_frames, NO_LABEL, dtype=np.int32)
     if senones_hash is not None and "senones_hash" in custom:
         check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
+    check_sources(cut)
     try:
         values = stored.load()
     except (OSError, ValueError) as error:

@@ -41,6 +41,7 @@ KIND = "asr_distill frame store"
 SCHEMA = 1
 IGNORE_INDEX = -100  # what torch's cross entropy leaves out
 META = "meta.json"
+_CHECKED_FRAMES = 1 << 15  # at a time
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,25 @@ class FrameStore:
         """Features ``(T, D)`` and labels ``(T,)`` of one cut, by number or id; views into the files."""
         cut = self.cut(which)
         return self.features[cut.start : cut.end], self.labels[cut.start : cut.end]
+
+    def check_finite(self) -> None:
+        """Raises `UserError` naming the first cut and frame whose features hold NaN or infinity; reads all of them, once."""
+        if self._not_finite is not None:
+            frame = self._not_finite
+            index = int(np.searchsorted(self.offsets, frame, side="right")) - 1
+            value = self.features[frame][~np.isfinite(self.features[frame])][0]
+            raise UserError(
+                f"{self.path}: frame {frame - self.offsets[index]} of cut {self.cut_ids[index]!r} holds {value}, expected"
+                " finite features; look at its audio, and write the store again with `asr-distill frames`"
+            )
+
+    @cached_property
+    def _not_finite(self) -> int | None:
+        for start in range(0, self.num_frames, _CHECKED_FRAMES):
+            finite = np.isfinite(self.features[start : start + _CHECKED_FRAMES])
+            if not finite.all():
+                return start + int(np.flatnonzero(~finite.all(axis=1))[0])
+        return None
 
     def labelled_frames(self) -> np.ndarray:
         """Indices ``(M,)`` int64 of the frames that have a label."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,31 @@ def load_network(directory: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-    """Copies ``tensors`` into ``network``. Raises `UserError` naming the first weight that is missing, foreign or misshapen."""
+    """Copies ``tensors`` into ``network``.
+
+    Raises `UserError` naming the first weight that is missing, foreign or misshapen, or holds NaN or infinity.
+    """
     expected = network.state_dict()
     for name in [*expected, *tensors]:
         found = tuple(tensors[name].shape) if name in tensors else "nothing"
         wanted = tuple(expected[name].shape) if name in expected else "nothing"
         if found != wanted:
             raise UserError(f"{where}: weight {name!r} has shape {found}, the configured network expects {wanted}")
+    check_finite(tensors, where)
     network.load_state_dict(dict(tensors))
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Raises `UserError` naming the first tensor, and its first place, that holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if not all_finite(tensor):
+            place = (~tensor.isfinite()).nonzero()[0].tolist()
+            raise UserError(
+                f"{where}: weight {name!r} is {float(tensor[tuple(place)])} at {place}, expected finite numbers: its training"
+                " diverged, or the file was changed; copy or train the model again"
+            )
+
+
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Whether there is no NaN and no infinity; a sum says so in one pass, but where it overflows."""
+    return not tensor.is_floating_point() or math.isfinite(float(tensor.sum())) or bool(tensor.isfinite().all())

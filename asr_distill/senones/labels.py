@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError, atomic_path, track
+from asr_distill.features.sources import check_sources
 from asr_distill.senones.frame_alignment import FrameAlignment
 from asr_distill.senones.inventory import SenoneInventory, check_same
 
@@ -127,6 +128,7 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
         if inventory_hash is not None:
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
+        check_sources(cut)
         try:
             labels = np.asarray(cut.load_senones(), dtype=np.int32)
         except (OSError, ValueError) as error:

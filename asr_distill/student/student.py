@@ -235,7 +235,14 @@ class Student:
             with precision(self._bf16, self.device):
                 logits = self.network(chunk.to(self.device))
             rows.append(torch.log_softmax(logits.float(), dim=1))
-        return torch.cat(rows)
+        posteriors = torch.cat(rows)
+        if not bool((posteriors.sum(dim=1) < torch.inf).all()):  # each is at most 0, so that only NaN is not
+            frame = int((~(posteriors.sum(dim=1) < torch.inf)).nonzero()[0])
+            raise UserError(
+                f"the network's output for frame {frame} is no distribution: its numbers overflow. Next: look at the features"
+                " of that frame, or train the model again"
+            )
+        return posteriors
 
 
 def check_chunk_frames(chunk_frames: int) -> None:
@@ -276,6 +283,9 @@ def dense_scores(
                 f"utterance {index}: expected (T, {num_senones}) log-likelihoods with at least one frame, found"
                 f" {tuple(row.shape)}"
             )
+        if not bool((row < torch.inf).all()):  # NaN neither; -inf excludes a senone
+            frame = int((~(row < torch.inf)).any(dim=1).nonzero()[0])
+            raise UserError(f"utterance {index}: NaN or infinity in frame {frame}, expected log-likelihoods")
     longest = max((len(row) for row in rows), default=0)
     if longest == 0:
         raise UserError("there are no utterances to score")

@@ -152,3 +152,10 @@ def test_mistakes_are_one_line(capsys, corpus):
         assert says in message
         assert message.count("\n") == 1
     assert not (corpus / "x").exists()
+
+
+def test_characters_that_become_phones_unasked_are_said(capsys, corpus, caplog):
+    (corpus / "train.txt").write_text("Go home, now\ngo 2 home\n")
+    run(capsys, "subwords", "--text", corpus / "train.txt", "--vocabulary-size", "30", "--output", corpus / "bpe")
+    assert "punctuation and digits become phones: , 2" in caplog.text
+    assert "1 letters come in upper and lower case, each a phone of its own: Gg" in caplog.text

@@ -15,7 +15,7 @@ from lhotse import CutSet, Recording, SupervisionSegment
 
 from asr_distill.base import read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
-from asr_distill.features.audio import resample
+from asr_distill.features.resampling import resample
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.hclg import write_graph
 from asr_distill.student import Student, set_acoustic_scale
@@ -156,7 +156,7 @@ def test_mistakes_are_explained(files: list[Path], decode: Callable[..., Any], t
         (["--audio", files[0], again], f"{files[0]} and {again} would both have the id 'new'"),
         (["--audio", tmp_path / "nowhere.wav"], "no such audio file"),
         (["--audio", files[0].parent], "is a folder; name the audio files in it"),
-        (["--audio", tmp_path / "text.wav"], "not audio that lhotse can read"),
+        (["--audio", tmp_path / "text.wav"], "not audio that is read here"),
         (["--audio", tmp_path / "empty.wav"], "is empty (0 bytes)"),
         (["--audio", tmp_path / "short.wav"], "truncated"),
         (["--audio", files[0], "--scale-grid", "0.1,0.2"], "audio alone has no transcripts"),

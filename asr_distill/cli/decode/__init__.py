@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,8 +227,8 @@ def _scales(args: argparse.Namespace, tuned: dict[str, Any], of_bundle: float | 
             raise UserError(f"--scale-grid {args.scale_grid!r}: expected numbers between commas, such as 0.07,0.1") from None
     else:
         scales = [args.acoustic_scale if args.acoustic_scale is not None else of_bundle or 0.1]
-    if any(not scale > 0 for scale in scales):
-        raise UserError(f"acoustic scales must be above 0, found {scales}")
+    if any(not 0 < scale < math.inf for scale in scales):
+        raise UserError(f"acoustic scales must be above 0 and finite, found {scales}")
     return scales
 
 
