@@ -7,12 +7,13 @@ in the impulse responses of transforms and in fields of the user's own; and lhot
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError
+from asr_distill.base import LONGEST_LINE, UserError
 
 # Those of lhotse's that open a file by its name and decode it, without pickle.
 STORAGES = (
@@ -53,6 +54,7 @@ def read_manifest(path: str | Path) -> list[Any]:
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the stage that writes it first")
     try:
+        _check_line_lengths(path)
         cuts = list(CutSet.from_file(path.absolute()))  # lhotse runs a relative name that begins with "pipe:"
     except Exception as error:  # lhotse raises anything on a line that it cannot read
         reason = " ".join(str(error).split())[:200]
@@ -63,6 +65,15 @@ def read_manifest(path: str | Path) -> list[Any]:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return cuts
+
+
+def _check_line_lengths(path: Path) -> None:
+    """lhotse reads a line whole, and a few kilobytes of gzip unpack to any length."""
+    if path.name.endswith(".gz"):
+        with gzip.open(path) as stream:
+            while line := stream.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise ValueError(f"a line is longer than {LONGEST_LINE >> 20} MiB")
 
 
 def check_sources(cut: Any) -> None:

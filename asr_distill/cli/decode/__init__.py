@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final
     from asr_distill.cli.main import emit
     from asr_distill.decoding.evaluation import Setting, decode_utterances
+    from asr_distill.decoding.tuning import best_setting
 
     began = time.perf_counter()
     check_input_options(args)
@@ -115,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.cuts} has no utterance to decode")
 
     rates = [error_rate(rows) for rows in decoded]
-    best = min(range(len(settings)), key=lambda index: (rates[index] or 0.0, len(not_final(decoded[index]))))
+    words = sum(len(utterance.reference or ()) for utterance in decoded[0])
+    best = best_setting([rate or 0.0 for rate in rates], [len(not_final(rows)) for rows in decoded], len(scales), words)
     order = {cut.id: position for position, cut in enumerate(cuts)}
     rows = sorted(decoded[best], key=lambda utterance: order[utterance.id])
     rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
