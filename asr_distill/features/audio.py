@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from lhotse import MonoCut, MultiCut, Recording
 from lhotse.audio import AudioSource
-from lhotse.augmentation import AudioTransform
+from lhotse.augmentation import AudioTransform, Resample, Speed
 from lhotse.utils import compute_num_samples, fastcopy
 from numpy.typing import NDArray
 
 from asr_distill.base import UserError
 from asr_distill.features.audio_files import audio_info, open_audio
-from asr_distill.features.resampling import fitted, resample
+from asr_distill.features.resampling import change_speed, fitted, resample
 
 _LENGTH_TOLERANCE = 0.025  # seconds; lossy formats differ a little in length from decoder to decoder
 _SAVE = "save the audio to files first (lhotse: CutSet.save_audios) and give the CutSet that comes back"
@@ -128,7 +128,7 @@ def _recorded(cut: MonoCut) -> NDArray[np.float32]:
             message if message.startswith("cut ") else f"{name_of(cut)}: {_without_path(message, source.source)}"
         ) from None
     for change in changes:
-        samples = np.asarray(change(samples[None], recording.sampling_rate), np.float32)[0]
+        samples = _changed(samples, change, recording.sampling_rate)
     if abs(len(samples) - cut.num_samples) > _LENGTH_TOLERANCE * cut.sampling_rate:
         raise UserError(
             f"{name_of(cut)}: the manifest says {cut.num_samples} samples, the audio has {len(samples)}; make it anew"
@@ -166,6 +166,15 @@ def _part_of_file(
         )
     samples = fitted(audio.read(start, there)[channels.index(cut.channel)], count)
     return resample(samples, rate, recording.sampling_rate) if plain else samples
+
+
+def _changed(samples: NDArray[np.float32], change: AudioTransform, sampling_rate: int) -> NDArray[np.float32]:
+    """What lhotse's transform makes of ``(n,)`` samples; resampled by our filter, for lhotse's depends on what is installed."""
+    if isinstance(change, Resample):
+        return resample(samples, change.source_sampling_rate, change.target_sampling_rate)
+    if isinstance(change, Speed):
+        return change_speed(samples, sampling_rate, change.factor)
+    return np.asarray(change(samples[None], sampling_rate), np.float32)[0]
 
 
 def _without_path(message: str, path: str) -> str:

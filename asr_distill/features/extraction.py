@@ -94,6 +94,10 @@ def extract_features(
             rates[int(cut.sampling_rate)] += 1
     for rate, count in sorted(rates.items()):
         _log.info("resampled %d cuts from %d Hz to %d Hz", count, rate, config.sampling_rate)
+        if rate <= 8000 < config.sampling_rate:
+            _log.info(
+                "speech of %d Hz alone is better served by bands that end where it does: recipes/conf/fbank_8khz.yaml", rate
+            )
     report.resampled = sum(rates.values())
     _judge(report, len(pending), max_bad_share)
     report.cuts = CutSet.from_cuts(done)

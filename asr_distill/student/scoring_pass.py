@@ -45,8 +45,10 @@ class CutFeatures:
         self.fbank, self.normalisation = fbank, normalisation
         self._checked: set[str] = set()  # storages whose configuration is the filterbank's
         self._alone: set[str] = set()  # ids of cuts without a speaker that the log has told of
-        self.narrow: list[str] = []  # what was read and has nothing in the upper half of the band that the filterbank takes
-        self.silent: list[str] = []  # what was read and is digital silence
+        self.narrow: dict[
+            str, None
+        ] = {}  # what was read and has nothing in the upper half of the band that the filterbank takes
+        self.silent: dict[str, None] = {}  # what was read and is digital silence
         self._told: set[str] = set()
 
     def read(self, cut: Any) -> np.ndarray:
@@ -83,11 +85,11 @@ class CutFeatures:
         """Notes telephone speech and digital silence, for `tell`; ``samples``, if any, are at the filterbank's rate."""
         config = self.fbank.config
         if is_constant(features):
-            self.silent.append(name)
+            self.silent[name] = None
             return
         slow = recorded_at <= config.sampling_rate / 2
         if samples is not None and hears_upper_band(config) and (slow or lacks_upper_band(samples, config.sampling_rate)):
-            self.narrow.append(name)
+            self.narrow[name] = None
 
     def tell(self) -> None:
         """Says in a line each what was noted and has not been said."""

@@ -133,12 +133,12 @@ class Student:
     @property
     def silent(self) -> list[str]:
         """Ids of what was read so far and is digital silence."""
-        return self._cut_features.silent
+        return list(self._cut_features.silent)
 
     @property
     def narrow(self) -> list[str]:
         """Ids of the audio read so far that has nothing above 4 kHz, where the filterbank takes more."""
-        return self._cut_features.narrow
+        return list(self._cut_features.narrow)
 
     def normalise(self, features: Signal) -> torch.Tensor:
         """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.

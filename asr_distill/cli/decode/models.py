@@ -50,7 +50,7 @@ class NetworkModel:
 
     def signs(self) -> dict[str, list[str]]:
         """As `ScoringModel`."""
-        return {"silent": sorted(set(self.student.silent)), "narrow": sorted(set(self.student.narrow))}
+        return {"silent": sorted(self.student.silent), "narrow": sorted(self.student.narrow)}
 
     def scores(
         self, cuts: Iterable[Any], on_bad: OnBad | None = None
