@@ -107,6 +107,10 @@ class DiagGmm:
         try:
             values: dict[str, Any] = load_file(path)
             gmm = cls(*(values[name] for name in ("weights", "means", "variances", "offsets")))
+            if wrong := [name for name, array in gmm.arrays().items() if not np.isfinite(array).all()]:
+                raise KeyError(f"{wrong[0]} holds NaN or infinity")
+            if min(gmm.variances.min(), gmm.weights.min()) <= 0:
+                raise KeyError("a variance or a weight is not above 0")
         except FileNotFoundError:
             raise UserError(f"{path} does not exist; train the GMM first: asr-distill align mono") from None
         except (SafetensorError, KeyError) as error:

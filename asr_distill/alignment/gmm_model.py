@@ -67,7 +67,10 @@ class GmmModel:
                 f" {inventory.num_senones} of {cepstra.dimension}; train it again"
             )
         transitions = folder / "transitions.safetensors"
-        return cls(inventory, gmm, cepstra, load_file(transitions)["log_probabilities"] if transitions.is_file() else None)
+        log_probabilities = load_file(transitions)["log_probabilities"] if transitions.is_file() else None
+        if log_probabilities is not None and not (log_probabilities < np.inf).all():  # NaN neither
+            raise UserError(f"{transitions} holds log-probabilities that are NaN or infinite; train it again")
+        return cls(inventory, gmm, cepstra, log_probabilities)
 
     def log_likelihoods(self, fbank: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
         """Filterbanks ``(T, 40)`` to ``(T, num_senones)`` float32 in nats.

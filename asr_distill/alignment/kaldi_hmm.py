@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from asr_distill.alignment.diag_gmm import DiagGmm
+from asr_distill.graph.arrays import to_fst
+from asr_distill.graph.fst_file import read_fst_file
 from asr_distill.senones import SenoneInventory, Topology
 
 BEAM, RETRY_BEAM = 10.0, 40.0
@@ -102,11 +104,10 @@ class KaldiHmm:
     def compiler(self, lexicon_fst: Path, disambiguation: Sequence[int]) -> Any:
         """Compiles training graphs, without transition probabilities, from word ids."""
         import kaldi_hmm_gmm as khg
-        import kaldifst
 
         # Without reordering, a self-loop comes before the transition that leaves its state, so a phone ends where that does.
         options = khg.TrainingGraphCompilerOptions(transition_scale=0.0, self_loop_scale=0.0, reorder=False)
-        lexicon = kaldifst.StdVectorFst.read(str(lexicon_fst))
+        lexicon = to_fst(read_fst_file(lexicon_fst).arrays)
         return khg.TrainingGraphCompiler(self.model, self.context, lexicon, list(disambiguation), options)
 
     def align(

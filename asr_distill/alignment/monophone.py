@@ -54,6 +54,9 @@ class MonophoneConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.total_gaussians < 1 or min(self.first_beam, self.beam) <= 0:
             raise ValueError("iterations, total_gaussians and beams must be above 0")
+        for name, most in (("iterations", 10_000), ("total_gaussians", 10_000_000), ("silence_states", 100)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at most {most}")
         if self.retry_beam < self.beam:
             raise ValueError(f"retry_beam {self.retry_beam} is below beam {self.beam}")
 

@@ -18,7 +18,7 @@ def cuts_of_audio(
 ) -> list[Any]:
     """One cut over the whole of each file, in their order; its id is the file's name without suffix, white space as ``_``.
 
-    channel: of recordings with several. on_bad: is told of the id of a file that cannot be read, which is left out. Raises
+    channel: of recordings with several. on_bad: is told of a file that cannot be read, which is left out. Raises
     `UserError` for a file that is missing, empty, not audio or without the channel, and for two that would have the same id.
     """
     cuts: dict[str, Any] = {}
@@ -36,7 +36,7 @@ def cuts_of_audio(
         except UserError as error:
             if on_bad is None:
                 raise
-            on_bad(key, error)
+            on_bad(str(path), error)
             continue
         cuts[key] = fastcopy(cut, id=key)
     return list(cuts.values())

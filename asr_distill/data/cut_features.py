@@ -12,6 +12,7 @@ from asr_distill.base import UserError, track
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
 from asr_distill.features.frame_counts import frames_of_time, num_frames_of, window_of
+from asr_distill.features.sources import check_sources
 from asr_distill.senones import check_same
 
 NO_LABEL = -1  # in arrays of labels; batches carry `asr_distill.data.IGNORE_INDEX` instead
@@ -57,6 +58,7 @@ def normalisation_speaker(cut: Any) -> str | None:
 
 def load_features(cut: Any) -> np.ndarray:
     """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, cut short or not finite."""
+    check_sources(cut)
     stored, window = cut.features, window_of(cut)
     try:
         if window is None:
@@ -128,6 +130,7 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
         return np.full(num_frames, NO_LABEL, dtype=np.int32)
     if senones_hash is not None and "senones_hash" in custom:
         check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
+    check_sources(cut)
     try:
         values = stored.load()
     except (OSError, ValueError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lhotse import MonoCut, MultiCut
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words
 from asr_distill.data.checks import check_cuts, load_cuts
 from asr_distill.data.corpora import SpeakerSource, Utterance
 from asr_distill.features.audio import name_of
@@ -59,9 +59,6 @@ def _check_kind(cut: Any, path: Path) -> None:
     changed = [type(change).__name__ for change in recording.transforms or () if type(change).__name__ != "Resample"]
     if changed:
         raise UserError(f"{where}: its recording has the transform {changed[0]}, expected audio as it is on disk; {_SAVE}")
-    kinds = {source.type for source in recording.sources} - {"file"}
-    if kinds:
-        raise UserError(f"{where}: its recording is a {sorted(kinds)[0]!r}, expected a file; {_SAVE}")
 
 
 def _utterance(
@@ -83,7 +80,7 @@ def _utterance(
         id=name,
         audio=_find(str(source.source), roots),
         speaker=supervision.speaker or (name if speaker_from == "utterance" else recording.id),
-        text=normalise_text(supervision.text or ""),
+        text=" ".join(split_words(normalise_text(supervision.text or ""), f"{path}: the transcript of {name}")),
         recording_id=recording.id if len(recording.sources) == 1 else f"{recording.id}-{recording.sources.index(source)}",
         start=cut.start + start,
         duration=end - start,

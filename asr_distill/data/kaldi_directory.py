@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words
+from asr_distill.base.text import has_odd_character
 from asr_distill.data.audio_files import find_audio
 from asr_distill.data.corpora import SpeakerSource, Utterance
 from asr_distill.data.kaldi_tables import Segment, line_of, read_segments, read_speakers, read_table
@@ -36,7 +37,7 @@ def read_kaldi_directory(
     if not data_dir.is_dir():
         raise UserError(f"{data_dir} is not a folder; expected a Kaldi data directory with wav.scp, text and utt2spk")
     wavs = read_table(data_dir / "wav.scp")
-    texts = {key: normalise_text(value) for key, value in read_table(data_dir / "text", empty=True).items()}
+    texts = _transcripts(data_dir / "text")
     segments = read_segments(data_dir / "segments", wavs) if (data_dir / "segments").is_file() else None
     recordings = {name: name for name in wavs} if segments is None else {key: row.recording for key, row in segments.items()}
     speakers = read_speakers(data_dir, recordings, speaker_from)
@@ -66,18 +67,15 @@ def read_kaldi_directory(
     return utterances
 
 
-def read_lexicon(path: Path) -> str:
-    """A Kaldi lexicon.txt with single spaces and each line once, in the order given; the text of manifests/lexicon.txt."""
-    if not path.is_file():
-        raise UserError(f"lexicon {path} does not exist; expected lines of WORD PHONE PHONE ...")
-    lines: dict[str, None] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        parts = line.split()
-        if len(parts) == 1:
-            raise UserError(f"{path}, line {number}: {parts[0]} has no pronunciation")
-        if parts:
-            lines[" ".join(parts)] = None
-    return "\n".join(lines) + "\n"
+def _transcripts(path: Path) -> dict[str, str]:
+    """Words between single spaces. Raises `UserError` with the line of a blank that may or may not separate two."""
+    texts = {}
+    for key, value in read_table(path, empty=True).items():
+        value = normalise_text(value)
+        if has_odd_character(value):
+            split_words(value, f"{path}, line {line_of(path, key)}")
+        texts[key] = " ".join(value.split())
+    return texts
 
 
 def _check_ids(

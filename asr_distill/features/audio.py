@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from asr_distill.base import UserError
 from asr_distill.features.audio_files import audio_info, open_audio
 from asr_distill.features.resampling import change_speed, fitted, resample
+from asr_distill.features.sources import check_sources, is_allowed_command
 
 _LENGTH_TOLERANCE = 0.025  # seconds; lossy formats differ a little in length from decoder to decoder
 _SAVE = "save the audio to files first (lhotse: CutSet.save_audios) and give the CutSet that comes back"
@@ -95,6 +96,7 @@ def read_samples(cut: Any, sampling_rate: int) -> NDArray[np.float32]:
     audio is missing, empty, cut short, damaged, of another length, rate or number of channels than the manifest says, not
     finite or far outside +-1.
     """
+    check_sources(cut)
     check_one_recording(cut)
     if cut.recording is None:
         raise UserError(f"{name_of(cut)} has no recording; give a CutSet with recordings")
@@ -111,8 +113,8 @@ def _recorded(cut: MonoCut) -> NDArray[np.float32]:
     source = next((source for source in recording.sources if cut.channel in source.channels), None)
     if source is None:
         raise UserError(f"{name_of(cut)} has channels {recording.channel_ids}, not {cut.channel}; make the manifest anew")
-    if source.type != "file":
-        raise UserError(f"{name_of(cut)}: its recording is a {source.type!r}, expected a file; {_SAVE}")
+    if is_allowed_command(source):
+        return _commanded(cut)
     changes = [
         change if isinstance(change, AudioTransform) else AudioTransform.from_dict(change)
         for change in recording.transforms or ()
@@ -134,6 +136,15 @@ def _recorded(cut: MonoCut) -> NDArray[np.float32]:
             f"{name_of(cut)}: the manifest says {cut.num_samples} samples, the audio has {len(samples)}; make it anew"
         )
     return fitted(samples, cut.num_samples)
+
+
+def _commanded(cut: MonoCut) -> NDArray[np.float32]:
+    """What lhotse reads from the command that the manifest names, to which the user has agreed."""
+    try:
+        samples = cut.load_audio()
+    except Exception as error:  # lhotse and its decoders raise anything
+        raise UserError(f"{name_of(cut)}: its command gives no audio ({error}); mend it, or save the audio to a file") from None
+    return fitted(np.asarray(samples, np.float32)[0], cut.num_samples)
 
 
 def _part_of_file(

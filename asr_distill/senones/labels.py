@@ -13,6 +13,7 @@ import numpy as np
 
 from asr_distill.base import UserError, atomic_path, track
 from asr_distill.features.frame_counts import num_frames_of
+from asr_distill.features.sources import check_sources
 from asr_distill.senones.frame_alignment import FrameAlignment
 from asr_distill.senones.inventory import SenoneInventory, check_same
 
@@ -139,6 +140,7 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
         if inventory_hash is not None:
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
+        check_sources(cut)
         try:
             labels = np.asarray(cut.custom["senones"].load(), dtype=np.int32)  # by count: lhotse trims by duration
         except (OSError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from asr_distill.base import UserError, missing_package
 from asr_distill.features import ContextWindow, Fbank40, Normalisation
 from asr_distill.features.audio import recording_of
 from asr_distill.features.audio_files import LOUDEST
+from asr_distill.graph import senone_graph
 from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
@@ -96,6 +97,14 @@ class Student:
     def check_senones(self, senones_hash: str | None, what: str) -> None:
         """Raises `UserError` with both hashes unless ``what`` (a graph, labels, a model) has the senones of this model."""
         check_same(senones_hash, self.inventory.hash, what, "the model")
+
+    def senone(self, left: str | None, phone: str, right: str | None, state: int = 0) -> int:
+        """The output that scores one HMM state of a phone in context; see `SenoneInventory.senone`."""
+        return self.inventory.senone(left, phone, right, state)
+
+    def graph(self, lg: Any, phones: Mapping[str, int], **scales: float) -> Any:
+        """The decodable `k2.Fsa` of an L o G of the user's own; see `asr_distill.graph.senone_graph`."""
+        return senone_graph(lg, phones, self.inventory, **scales)
 
     @property
     def sampling_rate(self) -> int:
@@ -249,7 +258,14 @@ class Student:
             with precision(self._bf16, self.device):
                 logits = self.network(chunk.to(self.device))
             rows.append(torch.log_softmax(logits.float(), dim=1))
-        return torch.cat(rows)
+        posteriors = torch.cat(rows)
+        if not bool((posteriors.sum(dim=1) < torch.inf).all()):  # each is at most 0, so that only NaN is not
+            frame = int((~(posteriors.sum(dim=1) < torch.inf)).nonzero()[0])
+            raise UserError(
+                f"the network's output for frame {frame} is no distribution: its numbers overflow. Next: look at the features"
+                " of that frame, or train the model again"
+            )
+        return posteriors
 
 
 def check_chunk_frames(chunk_frames: int) -> None:
@@ -290,6 +306,9 @@ def dense_scores(
                 f"utterance {index}: expected (T, {num_senones}) log-likelihoods with at least one frame, found"
                 f" {tuple(row.shape)}"
             )
+        if not bool((row < torch.inf).all()):  # NaN neither; -inf excludes a senone
+            frame = int((~(row < torch.inf)).any(dim=1).nonzero()[0])
+            raise UserError(f"utterance {index}: NaN or infinity in frame {frame}, expected log-likelihoods")
     longest = max((len(row) for row in rows), default=0)
     if longest == 0:
         raise UserError("there are no utterances to score")

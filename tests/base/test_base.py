@@ -15,7 +15,6 @@ import pytest
 from asr_distill.base import (
     UserError,
     atomic_directory,
-    atomic_path,
     from_mapping,
     hash_of_object,
     load_config,
@@ -42,44 +41,6 @@ class Outer:
     kind: Literal["a", "b"] = "a"
     sizes: tuple[int, ...] = ()
     limit: int | None = None
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "x.json"
-    write_json(target, {"a": 1})
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert read_json(target) == {"a": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
-
-
-def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
-    target = tmp_path / "d"
-    for text in ("old", "new"):
-        with atomic_directory(target) as temporary:
-            (temporary / "mark").write_text("")
-            (temporary / text).write_text(text)
-    assert {path.name for path in target.iterdir()} == {"mark", "new"}
-    with pytest.raises(RuntimeError), atomic_directory(target) as temporary:
-        raise RuntimeError
-    assert {path.name for path in tmp_path.rglob("*")} == {"d", "mark", "new"}
-
-
-def test_a_folder_of_something_else_and_a_file_are_not_replaced(tmp_path: Path) -> None:
-    mine = tmp_path / "home"
-    mine.mkdir()
-    (mine / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"thesis\.tex.*name another folder"), atomic_directory(mine) as temporary:
-        (temporary / "lang.json").write_text("{}")
-    with pytest.raises(UserError, match="is a file"), atomic_directory(mine / "thesis.tex"):
-        raise AssertionError("refused before any work")
-    with pytest.raises(UserError, match="cannot be written"), atomic_directory(mine / "thesis.tex" / "lang"):
-        raise AssertionError("refused before any work")
-    with pytest.raises(UserError, match="is a folder"), atomic_path(mine):
-        raise AssertionError("refused before any work")
-    assert (mine / "thesis.tex").read_text() == "years of work"
-    assert {path.name for path in tmp_path.rglob("*")} == {"home", "thesis.tex"}
 
 
 def test_the_current_folder_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

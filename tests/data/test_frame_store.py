@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from lhotse import CutSet
 
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore, write_frame_store
 from asr_distill.features import Fbank40Config, Normalisation
@@ -184,6 +184,7 @@ def test_foreign_and_changed_stores_are_refused(written, tmp_path):
     for change, says in (({"kind": "soft targets"}, "does not describe"), ({"schema": 2}, "version 2"), ({"dim": 41}, "holds")):
         shutil.copytree(written, tmp_path / "copy", dirs_exist_ok=True)
         (tmp_path / "copy" / "meta.json").write_text(json.dumps({**meta, **change}))
+        (tmp_path / "copy" / DIGESTS_FILE).unlink()  # a foreign store, not a damaged one
         with pytest.raises(UserError, match=says):
             FrameStore.open(tmp_path / "copy")
     with open(written / "features.npy", "r+b") as stream:

@@ -59,7 +59,8 @@ def world(reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         for number, (id, text) in enumerate(TEXTS.items())
     ]
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
-    common = ["--quiet", "--model", "model", "--system", "x", "--engine", "kaldi", "--cuts", str(tmp_path / "cuts.jsonl.gz")]
+    found = ["--model", str(tmp_path), "--cuts", str(tmp_path / "cuts.jsonl.gz")]
+    common = ["--quiet", *found, "--system", "x", "--engine", "kaldi"]
     return tmp_path, ["decode", *common]
 
 
@@ -70,7 +71,7 @@ def test_decode_directory(world, capsys) -> None:
     assert status == 0
     printed = json.loads(capsys.readouterr().out)
     assert sorted(path.name for path in out.iterdir()) == [
-        "decode.json", "hyp.ctm", "hyp.trn", "hypotheses.jsonl", "nbest.jsonl", "ref.trn",
+        "asr-distill.sha256", "decode.json", "hyp.ctm", "hyp.trn", "hypotheses.jsonl", "nbest.jsonl", "ref.trn",
     ]  # fmt: skip
     rows = list(read_jsonl(out / "hypotheses.jsonl"))
     assert [row["id"] for row in rows] == list(TEXTS)
@@ -138,7 +139,7 @@ def test_a_search_with_few_active_states(world, engine) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--graph", "{}/nowhere"], "is not a graph folder"),
+        (["--graph", "{}/nowhere"], "nowhere does not exist"),
         ([], "no graph was given"),
         (["--graph", "{}/graph2", "{}/graph4"], "several are for --scale-grid"),
         (["--graph", "{}/graph2", "--acoustic-scale", "-1"], "must be above 0"),

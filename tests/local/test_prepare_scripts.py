@@ -96,7 +96,7 @@ def test_an4_that_is_not_complete(small_an4: Path, tmp_path: Path) -> None:
     result = prepare("an4", "--output", output, "--allow-partial", AN4_DIR=str(small_an4))
     assert result.returncode == 0, result.stderr
     assert {path.name for path in output.iterdir()} == {
-        *("audio", "corpus.json", "lexicon.txt", "uniform.arpa"),
+        *("audio", "corpus.json", "lexicon.txt", "uniform.arpa", "asr-distill.sha256"),
         *(f"cuts_{part}.jsonl.gz" for part in ("train", "dev", "test")),
     }
     cuts = CutSet.from_file(output / "cuts_test.jsonl.gz").to_eager()

@@ -187,7 +187,7 @@ def test_too_few_leaves_are_refused_before_anything_is_read(corpus: Path, capsys
     for number in ("13", "auto"):
         assert main([*roots, number, "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == {"roots": 13, "phones": 5}
-    (corpus / "cuts_train.jsonl.gz").unlink()
+    (corpus / "cuts_train.jsonl.gz").write_text("damaged")
     for arguments in ([*roots, "12"], [*grow_arguments(corpus, "senones"), "--num-leaves", "12"]):
         assert main(arguments) == 1
         assert "num_leaves is 12, but there are 13 roots, the states (pdf classes) of 5 phones" in capsys.readouterr().err

@@ -207,7 +207,7 @@ def test_telephone_speech_is_said_whatever_the_header_says(
     assert "4 kHz" not in caplog.text
 
 
-def test_one_bad_file_does_not_stop_the_rest(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_share_of_bad_files_may_be_left_out(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no audio")
     loud = np.full(16000, 1e30, np.float64)
     soundfile.write(tmp_path / "loud.wav", loud, 16000, subtype="DOUBLE")
@@ -215,13 +215,11 @@ def test_one_bad_file_does_not_stop_the_rest(files: list[Path], decode: Callable
     assert "not audio" in decode("--audio", *files, *bad, status=1).err
     printed = decode("--audio", *files, *bad, "--max-bad-share", 0.4)
     assert [row["id"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")] == ["new", "half", "two_words"]
-    assert "2 left out, not scored: text loud" in printed.out
+    assert f"2 left out, not scored: {bad[0]} {bad[1]}" in printed.out
     reasons = read_json(tmp_path / "new" / "decode.json")["left_out"]
-    assert "not audio" in reasons["text"]
-    assert "samples reach 1e+30" in reasons["loud"]
-    assert "2 of 5 utterances cannot be decoded, more than the share of 0.3" in (
-        decode("--audio", *files, *bad, "--max-bad-share", 0.3, status=1).err
-    )
+    assert "not audio" in reasons[str(bad[0])]
+    assert "samples reach 1e+30" in reasons[str(bad[1])]
+    assert "2 of 5 files could not be searched" in decode("--audio", *files, *bad, "--max-bad-share", 0.3, status=1).err
 
 
 def test_a_cut_with_other_labels_is_left_out(corpus: Any, bundle: Path, decode: Callable[..., Any], tmp_path: Path) -> None:
@@ -249,3 +247,48 @@ def test_real_cases_are_decoded_or_refused(audio_cases: Path, decode: Callable[.
     }
     for name in ("cut.opus", "cut.flac"):
         assert "truncated" in decode("--audio", audio_cases / name, status=1).err
+
+
+def test_json_gives_the_words(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    printed = json.loads(decode("--audio", *files, "--json").out)
+    rows = read_jsonl(tmp_path / "new" / "hypotheses.jsonl")
+    assert printed["hypotheses"] == [
+        {"id": row["id"], "audio": str(path), "hypothesis": row["hypothesis"]} for row, path in zip(rows, files, strict=True)
+    ]
+    assert printed["failed"] == {}
+
+
+def test_a_bad_file_does_not_stop_the_rest(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    decode("--audio", *files)
+    expected = [row["hypothesis"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")]
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "short.wav").write_bytes(files[0].read_bytes()[:2000])
+    soundfile.write(tmp_path / "tiny.wav", np.zeros(3), 16000)
+    bad = [tmp_path / name for name in ("text.wav", "short.wav", "tiny.wav", "nowhere.wav")]
+    printed = decode("--audio", bad[0], files[0], *bad[1:3], *files[1:], bad[3], "--json", status=1)
+    said = json.loads(printed.out)
+    assert [row["hypothesis"] for row in said["hypotheses"]] == expected
+    assert [row["hypothesis"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")] == expected
+    assert list(said["failed"]) == [str(path) for path in bad]
+    assert "4 of 7 files could not be searched; the rest are written" in printed.err
+    assert all(str(path) in printed.err for path in bad)
+
+
+def test_exchanged_and_mistaken_folders_are_recognised(
+    bundle: Path, graph: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(given_graph: Path, given_model: Path) -> str:
+        words = ["--graph", str(given_graph), "--model", str(given_model), "--audio", str(files[0])]
+        assert main(["decode", *words, "--output", str(tmp_path / "new")]) == 1
+        return capsys.readouterr().err
+
+    assert f"{bundle} is not a graph folder (no graph.json); it is a model bundle (--model): exchanged" in told(bundle, graph)
+    assert "it is a decoding graph (--graph): exchanged" in told(graph, graph)
+    models = tmp_path / "models"
+    for seed in (0, 1):
+        shutil.copytree(bundle, models / f"seed{seed}")
+    assert f"it holds the models seed0, seed1: name one, such as {models / 'seed0'}, or" in told(graph, models)
+    assert f"it is a file: give the folder, {graph}" in told(graph / "graph.json", bundle)
+    assert not (tmp_path / "new").exists()
+    assert main(["bundle", "show", str(models)]) == 1
+    assert "it holds the models seed0, seed1" in capsys.readouterr().err

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="audio files of any rate instead, one utterance each, named by the file; nothing is scored",
+        help="audio files of any rate instead, one utterance each, named by the file; nothing is scored; one that is unreadable"
+        " does not keep the others from being searched, but the exit status is 1",
     )
     add("--channel", type=int, metavar="N", help="of --audio files with several")
     add("--output", type=Path, required=True, metavar="DIR", help="decode directory to write, decode/SYSTEM/SPLIT")
@@ -116,8 +118,8 @@ def run(args: argparse.Namespace) -> int:
         decoded[index] += [join_subwords(utterance) for utterance in batch] if subwords else batch
         search[index] += seconds
     if not decoded[0]:
-        raise UserError(f"{args.cuts or '--audio'} has no utterance that can be decoded")
-    left_out.tell()
+        raise UserError("; ".join(left_out.reasons.values()) or f"{args.cuts} has no utterance that can be decoded")
+    left_out.reasons = {key: left_out.reasons[key] for key in sorted(left_out.reasons, key=_place(args.audio))}
     signs = model.signs()
     decoded = [[without_words(row) if row.id in signs["silent"] else row for row in rows] for rows in decoded]
 
@@ -139,9 +141,21 @@ def run(args: argparse.Namespace) -> int:
         summary["grid"] = grid
     text = as_text(summary, args.output, time.perf_counter() - began)
     if args.audio:
+        files = {cut.id: str(cut.recording.sources[0].source) for cut in cuts}
+        summary["hypotheses"] = [
+            {"id": row.id, "audio": files[row.id], "hypothesis": " ".join(row.result.words)} for row in rows
+        ]
+        summary["failed"] = left_out.reasons
         text = "\n".join([*(spoken_line(row, row.id in signs["silent"]) for row in rows), text])
     emit(args, summary, text)
+    left_out.judge()
     return 0
+
+
+def _place(files: Sequence[Path] | None) -> Callable[[str], int]:
+    """The order in which files were given; none for cuts."""
+    places = {str(path): place for place, path in enumerate(files or ())}
+    return lambda key: places.get(key, 0)
 
 
 def _write(
@@ -230,8 +244,8 @@ def _scales(args: argparse.Namespace, tuned: dict[str, Any], of_bundle: float | 
             raise UserError(f"--scale-grid {args.scale_grid!r}: expected numbers between commas, such as 0.07,0.1") from None
     else:
         scales = [args.acoustic_scale if args.acoustic_scale is not None else of_bundle or 0.1]
-    if any(not scale > 0 for scale in scales):
-        raise UserError(f"acoustic scales must be above 0, found {scales}")
+    if any(not 0 < scale < math.inf for scale in scales):
+        raise UserError(f"acoustic scales must be above 0 and finite, found {scales}")
     return scales
 
 

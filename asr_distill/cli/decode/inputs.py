@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, normalise_text, track
-from asr_distill.cli.decode.models import GaussianModel, ScoringModel
+from asr_distill.base import UserError, normalise_text, split_words, track
+from asr_distill.cli.decode.models import NetworkModel, ScoringModel
 from asr_distill.data.checks import check_cuts, load_cuts
 from asr_distill.data.cut_features import senone_labels
 from asr_distill.decoding.evaluation import ScoredUtterance
@@ -38,46 +38,54 @@ def check_input_options(args: argparse.Namespace) -> None:
 
 
 class LeftOut:
-    """Utterances that cannot be decoded or compared: reported by id, counted, and bounded by a share of all."""
+    """Utterances that cannot be decoded or compared: reported by id, counted, and bounded by a share of all.
 
-    def __init__(self, total: int, allowed: float) -> None:
+    at_once: more than is allowed raise as they come; else `judge` does when the rest is written (``--audio``).
+    """
+
+    def __init__(self, total: int, allowed: float, at_once: bool) -> None:
         if not 0 <= allowed <= 1:
-            raise UserError(
-                f"--max-bad-share {allowed:g}: expected a share of the utterances from 0 to 1, such as 0.01 for 1 %"
-            )
-        self.total, self.allowed = total, allowed
+            raise UserError(f"--max-bad-share {allowed:g}: expected a share of the utterances from 0 to 1")
+        self.total, self.allowed, self.at_once = total, allowed, at_once
         self.reasons: dict[str, str] = {}
 
     def add(self, key: str, error: UserError) -> None:
-        """Notes one; raises `UserError` with all that were noted where they are more than is allowed."""
+        """Notes one, by cut id or file."""
         self.reasons[key] = str(error)
-        if not self.allowed:
+        if self.at_once and not self.allowed:
             raise error
-        if len(self.reasons) > self.allowed * self.total:
+        if self.at_once and len(self.reasons) > self.allowed * self.total:
             listing = "\n".join(f"  {reason}" for reason in list(self.reasons.values())[:20])
             raise UserError(
                 f"{len(self.reasons)} of {self.total} utterances cannot be decoded, more than the share of {self.allowed:g}"
                 f" that is allowed (--max-bad-share):\n{listing}"
             )
 
-    def tell(self) -> None:
-        """Says which were left out."""
+    def judge(self) -> None:
+        """Says which were left out; raises `UserError` where they are more than is allowed."""
+        listing = "\n".join(self.reasons.values())
+        if len(self.reasons) > self.allowed * self.total:
+            raise UserError(
+                f"{len(self.reasons)} of {self.total} files could not be searched; the rest are written:\n{listing}"
+            )
         if self.reasons:
-            listing = "\n".join(f"  {key}: {reason}" for key, reason in self.reasons.items())
             _log.warning("%d of %d utterances were left out:\n%s", len(self.reasons), self.total, listing)
 
 
 def read_cuts(args: argparse.Namespace, model: ScoringModel) -> tuple[list[Any], LeftOut]:
-    """The cuts to decode. Raises `UserError` for those that cannot be, as far as is seen without reading audio."""
-    if args.audio is not None:
-        from asr_distill.data.audio_cuts import cuts_of_audio
+    """The cuts to decode, and what could not be read so far.
 
-        if isinstance(model, GaussianModel):
+    Raises `UserError` for those that cannot be decoded, as far as is seen without reading audio; bad ``--audio`` is only noted.
+    """
+    if args.audio is not None:
+        if not isinstance(model, NetworkModel):
             raise UserError(
                 f"--audio: {args.model} is a GMM, which reads stored features and does not say how they are computed. Next:"
                 " `asr-distill features` on a CutSet, then --cuts"
             )
-        left_out = LeftOut(len(args.audio), args.max_bad_share)
+        from asr_distill.data.audio_cuts import cuts_of_audio
+
+        left_out = LeftOut(len(args.audio), args.max_bad_share, at_once=False)
         return cuts_of_audio(args.audio, args.channel, left_out.add), left_out
     cuts = load_cuts(args.cuts)
     if len({cut.id for cut in cuts}) < len(cuts):
@@ -86,13 +94,13 @@ def read_cuts(args: argparse.Namespace, model: ScoringModel) -> tuple[list[Any],
     if args.scale_grid and args.alignments is None and not any(transcript_of(cut) for cut in cuts):
         raise UserError(f"--scale-grid chooses by error rate, and {args.cuts} has no transcripts; tune on cuts that have some")
     check_cuts(cuts, str(args.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
-    return cuts, LeftOut(len(cuts), args.max_bad_share)
+    return cuts, LeftOut(len(cuts), args.max_bad_share, at_once=True)
 
 
 def transcript_of(cut: Any) -> tuple[str, ...] | None:
     """The words of the cut's supervisions; None where it has no text, which is not known to be silent."""
     texts = [supervision.text for supervision in cut.supervisions if supervision.text is not None]
-    return tuple(normalise_text(" ".join(texts)).split()) if texts else None
+    return tuple(split_words(normalise_text(" ".join(texts)), f"the transcript of cut {cut.id!r}")) if texts else None
 
 
 def phone_references(graph: Graph, alignments: Path) -> References:
@@ -120,7 +128,7 @@ def scored_utterances(
     """
 
     def unreadable(cut: Any, error: UserError) -> None:
-        left_out.add(cut.id, error)
+        left_out.add(cut.id if left_out.at_once else str(cut.recording.sources[0].source), error)
 
     scores = model.scores(cuts, unreadable)
     for cut, log_likelihoods, predicted, timings in track(scores, "decode", total=len(cuts), unit="cuts"):

@@ -12,7 +12,7 @@ import torch
 
 from asr_distill.alignment import GmmModel
 from asr_distill.alignment.cepstra import load_fbank
-from asr_distill.base import UserError
+from asr_distill.base import UserError, found_instead
 from asr_distill.senones import SenoneInventory
 from asr_distill.student import Timings, load_model
 from asr_distill.student.ensemble_folder import ENSEMBLE_FILE, EnsembleConfig
@@ -103,7 +103,7 @@ def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
         return GaussianModel(directory)
     raise UserError(
         f"{directory} is neither a model bundle (config.json), an ensemble ({ENSEMBLE_FILE}) nor a GMM folder (gmm.json);"
-        " train one first"
+        f" {found_instead(directory, 'train one first')}"
     )
 
 

@@ -1,0 +1,198 @@
+"""The digests of the files that a folder of ours holds: they show damage, and which files may be replaced.
+
+``asr-distill.sha256`` stands in each folder that this toolkit writes and lists every file that it wrote there, in the format of
+``sha256sum``, so that ``sha256sum -c asr-distill.sha256`` checks it without this toolkit. A file that is not listed is the
+user's. While a listed file is being replaced it has two lines, its old digest and its new one; either is right.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from asr_distill.base.errors import UserError
+from asr_distill.base.hashing import hash_of_file
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: two processes at once are not told apart there
+    fcntl = None  # type: ignore[assignment]
+
+DIGESTS_FILE = "asr-distill.sha256"
+TEMPORARY = ".asr-distill-"  # how the names of unfinished files and folders begin
+_HEADER = "# Files that asr-distill wrote in this folder. To check them: sha256sum -c asr-distill.sha256"
+_LINE = re.compile(r"([0-9a-f]{64})  ([^/\0\n]+)")
+
+_intact: set[tuple[str, int, int, int]] = set()  # files found intact by this process: path, inode, bytes, time of change
+
+Digests = Mapping[str, frozenset[str]]
+
+
+def read_digests(folder: str | Path) -> Digests | None:
+    """The digests of each listed file of ``folder`` by its name; None where the folder has no list.
+
+    Raises `UserError` where the list is damaged.
+    """
+    path = Path(folder) / DIGESTS_FILE
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _parsed(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, *_state: int) -> Digests:
+    try:
+        header, *lines, end = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise _damaged_list(path, f"it cannot be read ({error})") from None
+    if header != _HEADER or end:
+        raise _damaged_list(path, "its first or last line is not as it is written there")
+    listed: dict[str, frozenset[str]] = {}
+    for number, line in enumerate(lines, 2):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise _damaged_list(path, f"line {number} is not a digest, two blanks and the name of a file")
+        listed[match[2]] = listed.get(match[2], frozenset()) | {match[1]}
+    return listed
+
+
+def _damaged_list(path: Path, found: str) -> UserError:
+    return UserError(
+        f"{path} is damaged: {found}; copy the folder again or write it anew (`asr-distill verify --accept {path.parent}` takes"
+        " its files as they are now)"
+    )
+
+
+def check_file(path: str | Path, data: bytes | None = None) -> None:
+    """Compares a file with the digest that its folder's list has for it; what is not listed passes.
+
+    Each file is read once by a process, unless it changes.
+
+    Args:
+      path: the file.
+      data: its bytes, where they have been read already.
+
+    Raises `UserError` where the digest differs, the list is damaged, or a listed file is missing.
+    """
+    path = Path(path)
+    listed = read_digests(path.parent)
+    if listed is None or path.name not in listed:
+        return
+    try:
+        stat = path.stat()
+        state = (os.path.realpath(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        if state in _intact:
+            return
+        found = hash_of_file(path) if data is None else hashlib.sha256(data).hexdigest()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing, and {DIGESTS_FILE} beside it lists it; copy the folder again or run the stage that writes it"
+        ) from None
+    if found not in listed[path.name]:
+        raise UserError(
+            f"{path} is damaged or was changed: its SHA-256 is {found[:16]}..., {DIGESTS_FILE} beside it says"
+            f" {', '.join(sorted(digest[:16] + '...' for digest in listed[path.name]))}; copy it again or run the stage that"
+            f" writes it (`asr-distill verify --accept {path.parent}` takes the folder's files as they are now)"
+        )
+    _intact.add(state)
+
+
+def check_folder(folder: str | Path, *, contents: bool = True) -> int:
+    """Checks every listed file of ``folder`` and of the folders in it; returns how many there are.
+
+    Args:
+      folder: a folder that this toolkit wrote; one without a list has nothing to check.
+      contents: compare the digests; else only that no file is missing.
+
+    Raises `UserError` naming the first file that is missing or differs.
+    """
+    checked = 0
+    for inner in [Path(folder), *sorted(path for path in Path(folder).rglob("*") if path.is_dir())]:
+        for name in read_digests(inner) or {}:
+            if contents or not (inner / name).is_file():
+                check_file(inner / name)
+            checked += 1
+    return checked
+
+
+def list_folder(folder: str | Path) -> None:
+    """Lists all files of ``folder``, and of each folder in it, as written by this toolkit."""
+    for inner in [Path(folder), *(path for path in Path(folder).rglob("*") if path.is_dir())]:
+        names = sorted(path.name for path in inner.iterdir() if path.is_file() and path.name != DIGESTS_FILE)
+        _write(inner, {name: frozenset([hash_of_file(inner / name)]) for name in names})
+
+
+def foreign_files(folder: str | Path) -> list[str]:
+    """Names of the files and links under ``folder`` that no list names: they are not ours to replace. Sorted, relative."""
+    foreign = []
+    for inner, folders, names in os.walk(folder):
+        try:
+            listed = read_digests(inner)
+        except UserError:  # a damaged list proves nothing
+            listed = None
+        own = set() if listed is None else {*listed, DIGESTS_FILE}
+        links = [name for name in folders if (Path(inner) / name).is_symlink()]
+        foreign += [
+            str((Path(inner) / name).relative_to(folder))
+            for name in [*names, *links]
+            if name not in own and not name.startswith(TEMPORARY)
+        ]
+    return sorted(foreign)
+
+
+@contextmanager
+def new_digest(path: Path, digest: str) -> Iterator[None]:
+    """Lists ``digest`` for ``path`` beside its old one while the file is replaced inside the context, then alone.
+
+    Other processes that change the same list wait. A kill at any moment leaves a list that fits the file.
+    """
+    with _locked(path.parent):
+        listed = dict(read_digests(path.parent) or {})
+        _write(path.parent, {**listed, path.name: listed.get(path.name, frozenset()) | {digest}})
+        yield
+        _write(path.parent, {**listed, path.name: frozenset([digest])})
+
+
+def _write(folder: Path, listed: Digests) -> None:
+    for name in listed:
+        if "\n" in name:
+            raise UserError(f"{folder / name!r}: a file's name may not hold a line break")
+    lines = [f"{digest}  {name}" for name in sorted(listed) for digest in sorted(listed[name])]
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}digests-", dir=folder)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write("\n".join([_HEADER, *lines]) + "\n")
+            stream.flush()
+            os.fchmod(descriptor, 0o666 & ~current_umask())
+            os.fsync(descriptor)
+        os.replace(temporary, folder / DIGESTS_FILE)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks on folders
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def current_umask() -> int:
+    """The permissions that this process takes from new files."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
