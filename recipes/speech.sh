@@ -354,6 +354,8 @@ report() {
 data_stages=7  # the first stages, which all others stand on
 note_options
 run_stage 1 prepare "the corpus" "manifests/" prepare_corpus
+# What a recipe leaves to the size of the corpus, where its conf has the function recipe_sizes, is decided here.
+if declare -F recipe_sizes > /dev/null; then recipe_sizes; note_options; fi
 run_stage 2 features "manifests/" "fbank/, fbank_perturbed/" compute_features
 run_stage 3 lang "manifests/" "lang/" build_lang
 run_stage 4 monophone "fbank/, lang/" "mono/" train_monophone

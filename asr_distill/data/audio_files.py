@@ -47,7 +47,7 @@ def read_raw(path: Path, byte_order: ByteOrder = "auto") -> NDArray[np.float32]:
         raise UserError(f"{path}: truncated: {len(data)} bytes are not a whole number of 16-bit samples")
     order = guess_byte_order(data) if byte_order == "auto" else byte_order
     integers = np.frombuffer(data, dtype=">i2" if order == "big" else "<i2")
-    return integers.astype(np.float32)[None] / 32768
+    return integers.astype(np.float32)[None] / np.float32(32768)
 
 
 def guess_byte_order(data: bytes) -> Literal["big", "little"]:

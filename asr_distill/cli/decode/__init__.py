@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final, spoken_line, without_words
     from asr_distill.cli.main import emit
     from asr_distill.decoding.evaluation import Setting, decode_utterances
+    from asr_distill.decoding.tuning import best_setting
 
     began = time.perf_counter()
     check_input_options(args)
@@ -124,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
     decoded = [[without_words(row) if row.id in signs["silent"] else row for row in rows] for rows in decoded]
 
     rates = [error_rate(rows) for rows in decoded]
-    best = min(range(len(settings)), key=lambda index: (rates[index] or 0.0, len(not_final(decoded[index]))))
+    words = sum(len(utterance.reference or ()) for utterance in decoded[0])
+    best = best_setting([rate or 0.0 for rate in rates], [len(not_final(rows)) for rows in decoded], len(scales), words)
     order = {cut.id: position for position, cut in enumerate(cuts)}
     rows = sorted(decoded[best], key=lambda utterance: order[utterance.id])
     rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
