@@ -153,6 +153,7 @@ def _part_of_file(
     """``(n,)`` samples of the cut's channel; ``plain``: the recording is the file as it is, and must agree with it."""
     audio, recording = open_audio(path), cut.recording
     rate = audio.sampling_rate
+    tolerance = max(_LENGTH_TOLERANCE, audio.filling / rate)
     if audio.channels != len(channels):
         raise UserError(
             f"{name_of(cut)}: the file has {audio.channels} channels, the manifest says {len(channels)}; make it anew"
@@ -163,14 +164,15 @@ def _part_of_file(
                 f"{name_of(cut)}: the file is at {rate} Hz, the manifest says {recording.sampling_rate} Hz; make it anew"
             )
         seconds = audio.num_samples / rate
-        if abs(seconds - recording.duration) > _LENGTH_TOLERANCE:
+        if abs(seconds - recording.duration) > tolerance:
             raise UserError(
                 f"{name_of(cut)}: the file has {seconds:.3f} s, the manifest says {recording.duration:.3f} s: it is truncated,"
-                " was changed, or its length was counted wrongly; fetch it again or make the manifest anew"
+                " was changed, or its length was counted wrongly; fetch it again, or make the manifest anew (recordings by"
+                " asr_distill.features.recording_of, where lhotse counts less than there is)"
             )
     start, count = compute_num_samples(offset, rate), compute_num_samples(duration, rate)
     there = max(0, min(count, audio.num_samples - start))
-    if count - there > _LENGTH_TOLERANCE * rate:
+    if count - there > tolerance * rate:
         raise UserError(
             f"{name_of(cut)}: it ends at {offset + duration:.3f} s of a file of {audio.num_samples / rate:.3f} s; fetch it"
             " again or make the manifest anew"

@@ -42,13 +42,15 @@ class AudioInfo:
 class AudioFile:
     """An audio file that is open for reading, at ``sampling_rate`` hertz; see `open_audio`.
 
-    any_rate: whether the rate is the decoder's choice, as it is of Opus.
+    any_rate: whether the rate is the decoder's choice, as it is of Opus. filling: samples at the end of compressed wav that are
+    none of the recording's, and that other readers count.
     """
 
     def __init__(self, path: Path, source: PlainSamples | DecodedSamples) -> None:
         self.path, self._source = path, source
         self.sampling_rate, self.channels = source.sampling_rate, source.channels
         self.any_rate = isinstance(source, DecodedSamples) and source.any_rate
+        self.filling = source.surplus if isinstance(source, DecodedSamples) else 0
 
     @cached_property
     def num_samples(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from audio_bytes import KINDS, RATE, chunk, encoded, speech_like, wav, without_total
+from lhotse import Recording
 
 from asr_distill.base import UserError
 from asr_distill.features.audio import read_samples, recording_of
@@ -146,6 +147,24 @@ def test_joined_streams_are_all_read(file: Path, coding: str, rate: int) -> None
             read_audio(file)
 
 
+@pytest.mark.parametrize(("kind", "coding"), [kind for kind in KINDS if kind[0] in ("WAV", "FLAC", "OGG", "MP3")])
+def test_manifests_that_lhotse_made_are_read(tmp_path: Path, kind: str, coding: str) -> None:
+    path = tmp_path / f"audio.{'opus' if coding == 'OPUS' else kind.lower()}"
+    path.write_bytes(encoded(SAMPLES, kind, coding))
+    cut = Recording.from_file(path).to_cut()  # may count what fills the last block
+    found = read_samples(cut, RATE)
+    assert len(found) == int(cut.num_samples * RATE / cut.sampling_rate + 0.5) >= len(SAMPLES)
+    np.testing.assert_allclose(found[: len(SAMPLES)], read_audio(path)[0][0, : len(SAMPLES)], atol=1e-6)
+
+
+def test_a_manifest_of_half_a_joined_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audio.ogg"
+    path.write_bytes(2 * encoded(SAMPLES, "OGG", "VORBIS"))
+    with pytest.raises(UserError, match=r"the file has 2\.501 s, the manifest says 1\.251 s.*recording_of"):
+        read_samples(Recording.from_file(path).to_cut(), RATE)
+    assert len(read_samples(recording_of(path).to_cut(), RATE)) == 2 * len(SAMPLES)
+
+
 def test_joined_flac_is_refused(file: Path) -> None:
     file.write_bytes(2 * encoded(SAMPLES, "FLAC", "PCM_16"))
     with pytest.raises(UserError, match="truncated or damaged"):
@@ -202,17 +221,9 @@ def test_values_that_no_recording_has(file: Path, value: float, says: str, codin
     for read in (read_audio, audio_info):
         with pytest.raises(UserError, match=says):
             read(file)
-    cut = recording_of_any(file).to_cut()
+    cut = Recording.from_file(file, recording_id="audio").to_cut()
     with pytest.raises(UserError, match=rf"cut audio.*{says}"):
         read_samples(cut, RATE)
-
-
-def recording_of_any(path: Path):
-    from lhotse import Recording
-
-    recording = Recording.from_file(path)
-    recording.id = "audio"
-    return recording
 
 
 @pytest.mark.parametrize("rate", [0, 1, 4_000_000_000])
