@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from lhotse import Recording
 from asr_distill.base import UserError
 from asr_distill.features.audio import read_samples, recording_of
 from asr_distill.features.audio_files import AudioInfo, audio_info, open_audio, read_audio
+from asr_distill.features.containers.decoded import DecodedSamples
 from asr_distill.features.containers.mpeg import mpeg_header
 
 SAMPLES = speech_like()
@@ -232,6 +235,32 @@ def test_rates_that_no_recording_has(file: Path, rate: int) -> None:
     file.write_bytes(content[:24] + struct.pack("<I", rate) + content[28:])
     with pytest.raises(UserError, match=f"{rate} Hz"):
         read_audio(file)
+
+
+def test_a_window_of_a_long_recording_reads_no_more_than_that(file: Path) -> None:
+    with open(file, "wb") as stream:
+        stream.write(wav(SAMPLES, data_size=2_000_000_000))
+        stream.truncate(2_000_000_044)  # seventeen hours, most of them a hole in the file
+    audio = open_audio(file)
+    tracemalloc.start()
+    np.testing.assert_array_equal(audio.read(5000, 100), as_written(wav(SAMPLES))[:, 5000:5100])
+    assert not audio.read(999_999_000, 1000).any()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_cuts_of_one_recording_decode_it_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_bytes(encoded(SAMPLES, "OGG", "VORBIS"))
+    decoded = []
+    plain = DecodedSamples.read_all
+    monkeypatch.setattr(DecodedSamples, "read_all", lambda self: decoded.append(self.path) or plain(self))
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda start: open_audio(file).read(start, 1000), range(0, 20000, 1000)))
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), as_written(file.read_bytes())[:, :20000])
+    assert decoded == [file]
+    file.write_bytes(encoded(SAMPLES[:5000], "OGG", "VORBIS"))  # another file under the same name
+    assert audio_info(file).num_samples == 5000
 
 
 def test_nothing_runs_whatever_a_file_is_called(tmp_path: Path) -> None:
