@@ -112,7 +112,7 @@ def test_the_filterbank_of_telephones_is_named_where_it_is_not_used(tmp_path, ca
     caplog.clear()
     with caplog.at_level("INFO", logger="asr_distill"):
         extract_features([cut], tmp_path / "feats", Fbank40Config(sampling_rate=8000))
-    assert caplog.text == ""
+    assert "fbank_8khz" not in caplog.text
 
 
 def test_resampling_keeps_a_tone():
