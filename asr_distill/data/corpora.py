@@ -29,6 +29,7 @@ SpeakerSource = Literal["supervision", "recording", "utterance"]  # who is a spe
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
 _CHOOSE = "choose one with --channel"
+_KALDI_CLIP = 0.5 + 0.01  # seconds
 _ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
 
 
@@ -57,13 +58,15 @@ class AudioOptions:
 
     ``sampling_rate``: hertz, others are resampled; None leaves recordings as they are, for `asr-distill features` resamples cut
     by cut. ``channel``: which channel (from 0) of a recording with several; None refuses them. ``allow_bad``: the share of
-    utterances (0 to 1) that may be left out because their audio or transcript cannot be used.
+    utterances (0 to 1) that may be left out because their audio or transcript cannot be used. ``clip``: seconds by which an
+    utterance may end after its recording, and is then cut off there; a frame is rounding, Kaldi allows half a second.
     """
 
     sampling_rate: int | None = 16000
     channel: int | None = None
     raw_byte_order: ByteOrder = "auto"
     allow_bad: float = 0.0
+    clip: float = 0.01
 
 
 def write_manifests(
@@ -230,7 +233,7 @@ def _build_cuts(
             found = recordings[name]
             if isinstance(found, str):
                 raise UserError(found)
-            cut = _cut(utterance, *found)
+            cut = _cut(utterance, *found, options.clip)
             if check is not None:
                 check(cut)
             cuts.append(cut)
@@ -286,14 +289,15 @@ def _file_name(name: str) -> str:
     return quoted if len(quoted) <= 200 else f"{quoted[:120]}-{hash_of_object(name)[:32]}"
 
 
-def _cut(utterance: Utterance, recording: Recording, channel: int) -> MonoCut:
+def _cut(utterance: Utterance, recording: Recording, channel: int, clip: float) -> MonoCut:
     start = round(utterance.start * recording.sampling_rate) / recording.sampling_rate
     duration = recording.duration - start if utterance.duration is None else utterance.duration
-    # Segment times are rounded by whoever wrote them: one frame (10 ms) past the end is cut off, more is an error.
-    if start < 0 or duration <= 0 or start + duration > recording.duration + 0.01:
+    over = start + duration - recording.duration
+    if start < 0 or duration <= 0 or over > clip + _ROUNDING or start >= recording.duration:
+        kaldi = ". Next: --clip-segments 0.5 cuts them off there, as Kaldi does" if clip < over <= _KALDI_CLIP else ""
         raise UserError(
             f"{utterance.audio}: the supervision runs from {start:.3f} s to {start + duration:.3f} s,"
-            f" the recording from 0 to {recording.duration:.3f} s"
+            f" the recording from 0 to {recording.duration:.3f} s{kaldi}"
         )
     duration = min(round(duration * recording.sampling_rate), recording.num_samples - round(start * recording.sampling_rate))
     seconds = duration / recording.sampling_rate

@@ -30,12 +30,12 @@ from asr_distill.data.cut_features import (
     gather_normalisation,
     load_features,
     normalisation_speaker,
-    num_frames_of,
     senone_labels,
     speaker_of,
 )
 from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.frame_counts import num_frames_of
 
 KIND = "asr_distill frame store"
 SCHEMA = 1

@@ -19,7 +19,8 @@ from lhotse.utils import fastcopy
 from asr_distill.base import UserError, hash_of_object, track
 from asr_distill.features.audio import audio_files, name_of, pick_channel, read_samples
 from asr_distill.features.fbank import Fbank40, Fbank40Config
-from asr_distill.features.resampling import change_speed, count_at_speed, resampled_count
+from asr_distill.features.frame_counts import frames_of_samples
+from asr_distill.features.resampling import change_speed
 
 _log = logging.getLogger("asr_distill")
 _LISTED = 20  # bad utterances named in one message
@@ -93,6 +94,10 @@ def extract_features(
             rates[int(cut.sampling_rate)] += 1
     for rate, count in sorted(rates.items()):
         _log.info("resampled %d cuts from %d Hz to %d Hz", count, rate, config.sampling_rate)
+        if rate <= 8000 < config.sampling_rate:
+            _log.info(
+                "speech of %d Hz alone is better served by bands that end where it does: recipes/conf/fbank_8khz.yaml", rate
+            )
     report.resampled = sum(rates.values())
     _judge(report, len(pending), max_bad_share)
     report.cuts = CutSet.from_cuts(done)
@@ -151,13 +156,12 @@ class _Worker:
         rate = self.config.sampling_rate
         if cut.recording is None:
             raise UserError(f"{name_of(cut)} has no recording; give a CutSet with recordings, for features are computed anew")
-        num_samples = resampled_count(cut.num_samples, int(cut.sampling_rate), rate)
         target = cut if cut.sampling_rate == rate else cut.resample(rate)
         samples: np.ndarray | None = None
         stored = []
         for factor, copy in speed_copies(target, self.speeds):
             key = self._key(cut, factor)
-            num_frames = self.config.num_frames(count_at_speed(num_samples, factor))
+            num_frames = frames_of_samples(cut.num_samples, int(cut.sampling_rate), self.config, factor)
             there = self._is_there(key, num_frames)
             if not there:
                 if samples is None:
