@@ -4,14 +4,23 @@ Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``e
 """
 
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, to_mapping
-from asr_distill.base.digests import DIGESTS_FILE, check_file, check_folder
+from asr_distill.base.digests import DIGESTS_FILE, change_list, check_file, check_folder, read_digests
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
-from asr_distill.base.lock import only_process
+from asr_distill.base.lock import only_process, only_writer
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import track
-from asr_distill.base.replace import atomic_directory, atomic_path, check_replaceable, make_room
+from asr_distill.base.replace import (
+    atomic_directory,
+    atomic_path,
+    check_own,
+    check_replaceable,
+    flush_files,
+    make_room,
+    remove_folder,
+    remove_leftovers,
+)
 from asr_distill.base.text import normalise_text
 
 __all__ = [
@@ -19,11 +28,14 @@ __all__ = [
     "UserError",
     "atomic_directory",
     "atomic_path",
+    "change_list",
     "check_file",
     "check_folder",
+    "check_own",
     "check_replaceable",
     "end_with_parent",
     "environment_of_child",
+    "flush_files",
     "from_mapping",
     "hash_of_array",
     "hash_of_file",
@@ -33,10 +45,14 @@ __all__ = [
     "missing_package",
     "normalise_text",
     "only_process",
+    "only_writer",
+    "read_digests",
     "read_json",
     "read_jsonl",
     "read_text",
     "read_yaml",
+    "remove_folder",
+    "remove_leftovers",
     "to_mapping",
     "track",
     "write_json",

@@ -161,6 +161,14 @@ def new_digest(path: Path, digest: str) -> Iterator[None]:
         _write(path.parent, {**listed, path.name: frozenset([digest])})
 
 
+def change_list(folder: str | Path, changes: Mapping[str, str | None]) -> None:
+    """Lists the digests of files of ``folder`` that are there, by name; None takes a file from the list."""
+    folder = Path(folder)
+    with _locked(folder):
+        listed = {**(read_digests(folder) or {}), **{name: frozenset([digest or ""]) for name, digest in changes.items()}}
+        _write(folder, {name: digests for name, digests in listed.items() if changes.get(name, "") is not None})
+
+
 def _write(folder: Path, listed: Digests) -> None:
     for name in listed:
         if "\n" in name:

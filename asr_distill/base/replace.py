@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 _RANDOM = "?" * 8  # as tempfile makes them
+_MANY = 64  # files above which one flush of everything is quicker than theirs
 _SURE, _UNSURE = 60.0, 86400.0  # seconds after which a leftover is nobody's: its lock is free, or locks are not known here
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
 
@@ -60,7 +61,7 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
     path = Path(path)
     make_room(path, "file")
     stem, suffixes = path.name.split(".")[0], "".join(path.suffixes)
-    _remove_leftovers(path.parent, stem, suffixes)
+    remove_leftovers(path.parent, stem, suffixes)
     descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{stem}-", suffix=suffixes, dir=path.parent)
     temporary = Path(name)
     try:
@@ -90,7 +91,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path).resolve()  # "." can be neither renamed nor written beside
     make_room(path, "folder")
     _recover(path)
-    _remove_leftovers(path.parent, path.name, "")
+    remove_leftovers(path.parent, path.name)
     check_replaceable(path)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
     descriptor = os.open(temporary, os.O_RDONLY)
@@ -99,8 +100,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o777 & ~current_umask())
         list_folder(temporary)
-        for entry in [*temporary.rglob("*"), temporary]:
-            _flush(entry)
+        flush_files([*temporary.rglob("*"), temporary])
         check_replaceable(path)
         _put_in_place(temporary, path)
         _flush(path.parent)
@@ -121,6 +121,21 @@ def check_replaceable(path: str | Path) -> None:
         raise UserError(
             f"{path} holds files that asr-distill did not write ({', '.join(foreign[:5])}{more}), expected a new or empty"
             " folder, or one of its own to replace; name another folder, or move these files away"
+        )
+
+
+def check_own(*files: Path) -> None:
+    """Raises `UserError` where one of ``files``, whose names are ours to choose, is there and no list of ours names it.
+
+    For what is written into a folder that may hold other things; a file that the user names is replaced, as by any tool.
+    """
+    listed = {folder: read_digests(folder) or {} for folder in {file.parent for file in files}}
+    foreign = sorted({file for file in files if os.path.lexists(file) and file.name not in listed[file.parent]})
+    if foreign:
+        raise UserError(
+            f"{foreign[0].parent} holds files of these names that asr-distill did not write:"
+            f" {', '.join(file.name for file in foreign[:5])}; they would be overwritten: name another --output, or move them"
+            " away"
         )
 
 
@@ -159,7 +174,20 @@ def _recover(path: Path) -> None:
             shutil.rmtree(retired, ignore_errors=True)
 
 
-def _remove_leftovers(folder: Path, stem: str, suffixes: str) -> None:
+def remove_folder(path: Path, stem: str) -> bool:
+    """Removes a folder that this toolkit wrote all of; False, and it stays, where it holds anything else.
+
+    What a kill leaves of it is hidden, for `remove_leftovers` of the same ``stem``.
+    """
+    if foreign_files(path):
+        return False
+    retired = tempfile.mkdtemp(prefix=f"{TEMPORARY}{stem}-", dir=path.parent)
+    os.replace(path, retired)
+    shutil.rmtree(retired)
+    return True
+
+
+def remove_leftovers(folder: Path, stem: str, suffixes: str = "") -> None:
     """Removes what killed processes left of earlier attempts to write the same name: old enough, and locked by no one."""
     for left in folder.glob(f"{glob.escape(TEMPORARY + stem)}-{_RANDOM}{glob.escape(suffixes)}"):
         with suppress(OSError):  # gone meanwhile, or not ours to touch
@@ -188,6 +216,15 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def flush_files(paths: Collection[Path]) -> None:
+    """Writes files and the entries of folders to the disk."""
+    if len(paths) > _MANY:
+        os.sync()
+        return
+    for path in paths:
+        _flush(path)
 
 
 def _flush(path: Path) -> None:
