@@ -20,6 +20,7 @@ from asr_distill.base.replace import (
     make_room,
     remove_folder,
     remove_leftovers,
+    written_together,
 )
 from asr_distill.base.text import normalise_text
 
@@ -58,4 +59,5 @@ __all__ = [
     "write_json",
     "write_jsonl",
     "write_text",
+    "written_together",
 ]

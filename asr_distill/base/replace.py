@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import glob
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from asr_distill.base.digests import TEMPORARY, current_umask, foreign_files, list_folder, new_digest, read_digests
@@ -26,6 +28,8 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
+# of `written_together`: what is to be done in the end, and what stays open until then
+_together: ContextVar[tuple[list[Callable[[], None]], ExitStack] | None] = ContextVar("_together", default=None)
 _RANDOM = "?" * 8  # as tempfile makes them
 _MANY = 64  # files above which one flush of everything is quicker than theirs
 _SURE, _UNSURE = 60.0, 86400.0  # seconds after which a leftover is nobody's: its lock is free, or locks are not known here
@@ -62,23 +66,46 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
     make_room(path, "file")
     stem, suffixes = path.name.split(".")[0], "".join(path.suffixes)
     remove_leftovers(path.parent, stem, suffixes)
-    descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{stem}-", suffix=suffixes, dir=path.parent)
-    temporary = Path(name)
-    try:
+    with ExitStack() as opened:
+        descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{stem}-", suffix=suffixes, dir=path.parent)
+        opened.callback(os.close, descriptor)
+        temporary = Path(name)
+        opened.callback(temporary.unlink, missing_ok=True)
         _lock(descriptor)
         yield temporary
         temporary.chmod(0o666 & ~current_umask())
         _flush(temporary)
-        if listed or read_digests(path.parent) is not None:
-            with new_digest(path, hash_of_file(temporary)):
-                os.replace(temporary, path)
-                _flush(path.parent)
+        put = functools.partial(_put_file, temporary, path, listed)
+        if (together := _together.get()) is None:
+            put()
         else:
-            os.replace(temporary, path)
-            _flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(descriptor)
+            waiting, until_then = together
+            waiting.append(put)
+            until_then.enter_context(opened.pop_all())
+
+
+@contextmanager
+def written_together() -> Iterator[None]:
+    """What `atomic_path` writes inside is put in place in the end, in that order, when all of it is whole; or none of it.
+
+    A kill in the end, among the renames, may leave some of the files new and some old.
+    """
+    waiting: list[Callable[[], None]] = []
+    with ExitStack() as opened:
+        token = _together.set((waiting, opened))
+        try:
+            yield
+        finally:
+            _together.reset(token)
+        for put in waiting:
+            put()
+
+
+def _put_file(temporary: Path, path: Path, listed: bool) -> None:
+    listed = listed or read_digests(path.parent) is not None
+    with new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
+        os.replace(temporary, path)
+        _flush(path.parent)
 
 
 @contextmanager

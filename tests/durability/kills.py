@@ -1,16 +1,20 @@
 """Runs commands in forked children that end at a chosen moment as a SIGKILL would end them: no `finally`, no flush.
 
-The moments are the operations on files that Python reports to audit hooks (PEP 578), each before it takes place: every file that
-is opened, renamed, removed, every folder that is made. So a file that was opened and not closed is left empty or in part.
+The moments are the operations on files that Python reports to audit hooks (PEP 578), each before it takes place: every file
+that is opened, renamed, removed, every folder that is made. So a file that was opened and not closed is left empty or in part.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +23,22 @@ _OPERATIONS |= {"shutil.rmtree", "shutil.copyfile", "tempfile.mkstemp", "tempfil
 KILLED = 137
 
 
-def run_forked(action: Callable[[], int], *, kill_at: int | None = None, before: Callable[[], None] = lambda: None) -> tuple[int, int]:
+def run_forked(
+    action: Callable[[], int],
+    *,
+    kill_at: int | None = None,
+    kill_after: float | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> tuple[int, int]:
     """The exit status of ``action`` in a child of this process, and how many operations on files it began.
 
-    kill_at: the number of the operation (from 1) before which the child ends at once.
-    before: called in the child before it begins, such as to change what the machine can do.
+    kill_at: the number of the operation (from 1) before which the child ends at once. kill_after: seconds after which it gets
+    SIGKILL. before: called in the child before it begins, such as to change what the machine can do.
     """
     with tempfile.TemporaryFile() as answer:
         child = os.fork()
         if child == 0:
-            status = 1
+            status = 70
             try:
                 _silence()
                 before()
@@ -38,12 +48,14 @@ def run_forked(action: Callable[[], int], *, kill_at: int | None = None, before:
             except SystemExit as error:
                 status = error.code if isinstance(error.code, int) else 1
             except BaseException:
-                import traceback
-
                 traceback.print_exc()
-                status = 70
             finally:
+                sys.stderr.flush()
                 os._exit(status)
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         answer.seek(0)
         return os.waitstatus_to_exitcode(status), json.loads(answer.read() or b"0")
