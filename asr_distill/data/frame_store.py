@@ -14,6 +14,8 @@ from numpy.lib.format import read_magic
 from asr_distill.base import (
     UserError,
     atomic_directory,
+    check_replaceable,
+    free_name,
     hash_of_file,
     hash_of_object,
     read_json,
@@ -84,7 +86,8 @@ class FrameStore:
         path = Path(path)
         if not (path / META).is_file():
             raise UserError(
-                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output {path}`"
+                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output"
+                f" {free_name(path)}`"
             )
         meta = read_json(path / META)
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
@@ -220,13 +223,14 @@ def write_frame_store(
     num_senones: the inventory's size; larger labels are refused.
     Raises `UserError` naming the cut whose features are missing, not finite, or differ in length from its labels.
     """
+    check_replaceable(path, kind=META)
     cuts = list(cuts)
     if not cuts:
         raise UserError("there are no cuts to store; run the stage that writes them again")
     config = feature_config or find_feature_config(cuts)
     check_features(cuts, config)
     chosen = gather_normalisation(cuts, normalisation) if isinstance(normalisation, str) else normalisation
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, kind=META) as folder:
         offsets = np.concatenate([[0], np.cumsum([num_frames_of(cut) for cut in cuts])]).astype(np.int64)
         num_frames, dim = int(offsets[-1]), config.num_mel_bins
         features = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=dtype, shape=(num_frames, dim))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ import torch
 from torch import nn
 
 from asr_distill.base import UserError, from_mapping, make_room, read_json, to_mapping, write_json
+from asr_distill.base.digests import DIGESTS_FILE, TEMPORARY
 from asr_distill.models import load_tensors, save_tensors
 from asr_distill.models.checkpoint import load_weights
 from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
 
 COMPLETED_FILE, STATE_FOLDER, STATE_FILE, LOCK_FILE = "completed.json", "training", "state.json", "lock"
+BEST_FILE = "best.safetensors"
 _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
 
 
@@ -106,11 +107,11 @@ class TrainingState:
 
     def save_best(self) -> None:
         """Keeps the weights as they are now as the best so far."""
-        save_tensors(self.folder / "best.safetensors", self.network.state_dict())
+        save_tensors(self.folder / BEST_FILE, self.network.state_dict())
 
     def load_best(self) -> None:
         """Puts the best weights back into the network."""
-        path = self.folder / "best.safetensors"
+        path = self.folder / BEST_FILE
         load_weights(self.network, load_tensors(path), str(path))
 
 
@@ -120,9 +121,30 @@ def make_folder(out_dir: Path) -> None:
         make_room(path, "file")
 
 
+def check_begun_or_empty(out_dir: Path) -> None:
+    """Raises `UserError` where ``out_dir`` holds anything and is not the folder of a run that was begun."""
+    folder = out_dir / STATE_FOLDER
+    begun = (folder / LOCK_FILE, folder / STATE_FILE, out_dir / COMPLETED_FILE)
+    if not out_dir.is_dir() or any(path.is_file() for path in begun):
+        return
+    unknown = {path.name for path in out_dir.iterdir() if not path.name.startswith(TEMPORARY)} - {DIGESTS_FILE}
+    if STATE_FOLDER in unknown and folder.is_dir() and not any(folder.iterdir()):
+        unknown.remove(STATE_FOLDER)  # of a run that was killed as it began
+    if unknown:
+        raise UserError(
+            f"{out_dir} holds files of something else ({', '.join(sorted(unknown)[:5])}), expected a new or empty folder, or"
+            " one of a run that was begun; name another --output"
+        )
+
+
 def remove_folder(out_dir: Path) -> None:
-    """Deletes ``out_dir/training``: the run is complete."""
-    shutil.rmtree(out_dir / STATE_FOLDER, ignore_errors=True)
+    """Deletes the state of the run in ``out_dir/training``: it is complete."""
+    folder = out_dir / STATE_FOLDER
+    for pattern in (STATE_FILE, BEST_FILE, "state-*.safetensors", f"{TEMPORARY}*", DIGESTS_FILE, LOCK_FILE):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or something else is in it
+        folder.rmdir()
 
 
 @contextmanager
