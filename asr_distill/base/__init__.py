@@ -5,6 +5,8 @@ Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``e
 
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, to_mapping
 from asr_distill.base.digests import DIGESTS_FILE, change_list, check_file, check_folder, read_digests
+from asr_distill.base.disk import DiskError, check_space, failed_write, free_bytes, write_error
+from asr_distill.base.ending import ended_in_order, run_as_command
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
@@ -27,6 +29,7 @@ from asr_distill.base.text import normalise_text
 
 __all__ = [
     "DIGESTS_FILE",
+    "DiskError",
     "UserError",
     "atomic_directory",
     "atomic_path",
@@ -35,9 +38,13 @@ __all__ = [
     "check_folder",
     "check_own",
     "check_replaceable",
+    "check_space",
     "end_with_parent",
+    "ended_in_order",
     "environment_of_child",
+    "failed_write",
     "flush_files",
+    "free_bytes",
     "free_name",
     "from_mapping",
     "hash_of_array",
@@ -56,8 +63,10 @@ __all__ = [
     "read_yaml",
     "remove_folder",
     "remove_leftovers",
+    "run_as_command",
     "to_mapping",
     "track",
+    "write_error",
     "write_json",
     "write_jsonl",
     "write_text",

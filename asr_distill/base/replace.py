@@ -22,6 +22,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from asr_distill.base.digests import TEMPORARY, current_umask, foreign_files, list_folder, new_digest, read_digests
+from asr_distill.base.disk import failed_write, write_error
 from asr_distill.base.errors import UserError
 from asr_distill.base.hashing import hash_of_file
 
@@ -74,9 +75,10 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
         temporary = Path(name)
         opened.callback(temporary.unlink, missing_ok=True)
         _lock(descriptor)
-        yield temporary
-        temporary.chmod(0o666 & ~current_umask())
-        _flush(temporary)
+        with _told_of_the_disk(path):
+            yield temporary
+            temporary.chmod(0o666 & ~current_umask())
+            _flush(temporary)
         put = functools.partial(_put_file, temporary, path, listed)
         if (together := _together.get()) is None:
             put()
@@ -84,6 +86,19 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
             waiting, until_then = together
             waiting.append(put)
             until_then.enter_context(opened.pop_all())
+
+
+@contextmanager
+def _told_of_the_disk(path: Path) -> Iterator[None]:
+    """Whatever a full or failing disk makes a writer raise inside, raises a `UserError` that names ``path``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (problem := failed_write(error)) is None:
+            raise
+        raise write_error(path, problem) from error
 
 
 @contextmanager
@@ -125,10 +140,11 @@ def atomic_directory(path: str | Path, *, kind: str | None = None) -> Iterator[P
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
         _lock(descriptor)
-        yield temporary
-        temporary.chmod(0o777 & ~current_umask())
-        list_folder(temporary)
-        flush_files([*temporary.rglob("*"), temporary])
+        with _told_of_the_disk(path):
+            yield temporary
+            temporary.chmod(0o777 & ~current_umask())
+            list_folder(temporary)
+            flush_files([*temporary.rglob("*"), temporary])
         check_replaceable(path, kind=kind)
         _put_in_place(temporary, path)
         _flush(path.parent)

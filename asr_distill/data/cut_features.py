@@ -60,7 +60,7 @@ def load_features(cut: Any) -> np.ndarray:
     whole = abs(stored.start - cut.start) < 1e-3 and abs(stored.duration - cut.duration) < 1e-3
     try:
         features = stored.load() if whole else stored.load(start=cut.start, duration=cut.duration)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{name_of(cut)}: its features cannot be read ({error}); run `asr-distill features` again") from None
     if features.shape != (num_frames_of(cut), stored.num_features):
         raise UserError(
@@ -133,7 +133,7 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
         check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
     try:
         values = stored.load()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"{name_of(cut)}: its labels cannot be read ({error}); run `asr-distill tree` or `align` again"
         ) from None

@@ -98,6 +98,7 @@ def train_model(
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
         state.restore()
+        state.check_space()
         name = f"{out_dir.parent.name}/{out_dir.name}"
         with TrainingLog(out_dir, name, config.tensorboard, state.progress.history) as log:
             _train(config, train, dev, objective, state, log, bf16)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_distill.base import UserError, from_mapping, make_room, read_json, to_mapping, write_json
+from asr_distill.base import UserError, check_space, from_mapping, make_room, read_json, to_mapping, write_json
 from asr_distill.base.digests import DIGESTS_FILE, TEMPORARY
 from asr_distill.models import load_tensors, save_tensors
 from asr_distill.models.checkpoint import load_weights
@@ -20,6 +20,7 @@ from asr_distill.training.optimisation import optimiser_tensors, restore_optimis
 
 COMPLETED_FILE, STATE_FOLDER, STATE_FILE, LOCK_FILE = "completed.json", "training", "state.json", "lock"
 BEST_FILE = "best.safetensors"
+_CHECKPOINT = 3  # times the weights: these, and two numbers that an optimiser keeps for each
 _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
 
 
@@ -59,6 +60,16 @@ class TrainingState:
         self.progress = Progress()
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
+
+    def check_space(self) -> None:
+        """Raises `UserError` where the disk is too full for what the run will write.
+
+        At the most that is two checkpoints (weights, and two values for each that the optimiser keeps), the best weights and
+        the last ones.
+        """
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in self.network.state_dict().values())
+        there = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+        check_space(self.folder.parent, (2 * _CHECKPOINT + 2) * weights - there, "training with its checkpoints")
 
     def save_is_due(self, epoch_end: bool = False) -> bool:
         """Whether to write a checkpoint now: by the clock, and at epoch ends as long as that costs little."""

@@ -211,7 +211,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_first_step(
     monkeypatch.setattr(os, "access", lambda path, mode: bool(Path(path).stat().st_mode & 0o200))  # root may always write
     for name, message in (
         *(("file", "file: File exists"), ("file/run", "file/run: Not a directory"), ("half", "something else .training.")),
-        *(("taken", "something else .completed.json."), ("fixed", "no permission to write in"), ("begun", "no permission to write in")),
+        *(("taken", "something else .completed.json."), ("fixed", "no permission to write in")),
+        ("begun", "no permission to write in"),
     ):
         with pytest.raises(UserError, match=rf"{message}.*name another (place|--output)"):
             train_model(SMALL, Clusters(), None, tmp_path / name, killed_after(0))
