@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from asr_distill.models.checkpoint import load_weights
 from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
 
 COMPLETED_FILE, STATE_FOLDER, STATE_FILE, LOCK_FILE = "completed.json", "training", "state.json", "lock"
-BEST_FILE = "best.safetensors"
+BEST_FILE, EVENTS_FOLDER = "best.safetensors", "tensorboard"
 _CHECKPOINT = 3  # times the weights: these, and two numbers that an optimiser keeps for each
 _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
 
@@ -164,7 +165,9 @@ def unbegun_removed(out_dir: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if [entry.name for entry in (out_dir / STATE_FOLDER).glob("*")] == [LOCK_FILE]:
+        state = [entry.name for entry in (out_dir / STATE_FOLDER).glob("*")]
+        if state == [LOCK_FILE] and {entry.name for entry in out_dir.iterdir()} <= {STATE_FOLDER, EVENTS_FOLDER}:
+            shutil.rmtree(out_dir / EVENTS_FOLDER, ignore_errors=True)  # of this run, for its folder was empty
             remove_folder(out_dir)
             if not any(out_dir.iterdir()):
                 out_dir.rmdir()

@@ -79,6 +79,8 @@ def run_ppl(args: argparse.Namespace) -> None:
     """Prints perplexity and the share of unknown words."""
     lang = Lang.load(args.lang) if args.lang is not None else None
     result = _measure(Arpa.read(args.arpa), read_sentences(args.text, args.cuts, ids=args.text_ids), lang)
+    if args.output is not None:
+        write_json(args.output, result)
     emit(args, result, _describe(result))
 
 
