@@ -76,8 +76,9 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
 def test_what_a_recipe_runs_ends_with_it(tmp_path: Path, alive: Callable[[int], bool], number: int) -> None:
     """Also where it is asked for in a function, a pipe and a command's output, whose shells are other processes."""
     (tmp_path / "out").mkdir()
+    command = program(tmp_path / "asr-distill", tmp_path / "out")
     script = (
-        f'cd "{ROOT}"; source recipes/stages.sh; distill() {{ "{program(tmp_path / "asr-distill", tmp_path / "out")}" "$@"; }}\n'
+        f'cd "{ROOT}"; source recipes/stages.sh; distill() {{ "{command}" "$@"; }}\n'
         "work() { local found; found=$(distill x | cat); echo after; }\nwork\n"
     )
     with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as shell:
