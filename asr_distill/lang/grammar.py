@@ -67,7 +67,7 @@ def build_g(
     fst = _arpa_to_fst(model, table)
     if lm_scale != 1.0 or word_penalty != 0.0:
         fst = _reweighted(fst, lm_scale, word_penalty, table["#0"])
-    fst.input_symbols = fst.output_symbols = _symbols(table)  # a number alone means another word in another words.txt
+    fst.input_symbols = fst.output_symbols = table.to_kaldifst()  # a number alone means another word in another words.txt
     return fst
 
 
@@ -127,15 +127,6 @@ def _arpa_to_fst(model: Arpa, table: SymbolTable) -> Any:
         grammar = kaldifst.StdVectorFst.read(str(fst))
     kaldifst.arcsort(grammar, sort_type="ilabel")
     return grammar
-
-
-def _symbols(table: SymbolTable) -> Any:
-    import kaldifst
-
-    symbols = kaldifst.SymbolTable("words")
-    for number, name in enumerate(table.symbols):
-        symbols.add_symbol(name, number)
-    return symbols
 
 
 def _reweighted(fst: Any, lm_scale: float, word_penalty: float, backoff: int) -> Any:

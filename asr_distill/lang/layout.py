@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asr_distill.lang.directory import Lang
 
 FORMAT = "asr_distill.lang/1"
+LANG_FILE = "lang.json"
 
 
 def write_lang(lang: Lang, directory: Path) -> None:
@@ -34,9 +35,11 @@ def write_lang(lang: Lang, directory: Path) -> None:
     _write_kaldi_folder(lang, directory / "phones")
     for name, fst in (("L", _fst(lang, None)), ("L_disambig", _fst(lang, sequences))):
         write_text(directory / f"{name}.fst.txt", fst.to_text())
-        fst.to_kaldifst().write(str(directory / f"{name}.fst"))
+        binary = fst.to_kaldifst()
+        binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
+        binary.write(str(directory / f"{name}.fst"))
     write_json(
-        directory / "lang.json",
+        directory / LANG_FILE,
         {
             "format": FORMAT,
             "kind": lang.kind,
