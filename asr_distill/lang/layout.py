@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asr_distill.base import write_json, write_text
 from asr_distill.lang.lexicon_fst import LexiconFst, build_lexicon_fst, disambiguate
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.subwords import begins_word
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def write_lang(lang: Lang, directory: Path) -> None:
     _write_kaldi_folder(lang, directory / "phones")
     for name, fst in (("L", _fst(lang, None)), ("L_disambig", _fst(lang, sequences))):
         write_text(directory / f"{name}.fst.txt", fst.to_text())
-        fst.to_kaldifst().write(str(directory / f"{name}.fst"))
+        write_fst(fst.to_kaldifst(), directory / f"{name}.fst")
     write_json(
         directory / LANG_FILE,
         {
