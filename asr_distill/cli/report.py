@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         publish,
         results_markdown,
         results_page,
+        shared_speakers,
         systems_table,
     )
 
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         _log.info("wrote %s", path)
     show = args.table or args.results or not args.publish
     source = f"source of the data: {results['data']['source']}"
-    text = f"{systems_table(results)}\n\n{source}" if show else "\n".join(f"wrote {path}" for path in written)
+    notes = "\n".join(filter(None, [source, shared_speakers(results["data"])]))
+    text = f"{systems_table(results)}\n\n{notes}" if show else "\n".join(f"wrote {path}" for path in written)
     emit(args, results, text)
     return 0

@@ -10,7 +10,7 @@ from asr_distill.report.configuration import ReportConfig, SystemConfig
 from asr_distill.report.html import html_page
 from asr_distill.report.markdown import markdown_page, results_markdown
 from asr_distill.report.merge import merge_published
-from asr_distill.report.page import results_page, systems_table
+from asr_distill.report.page import results_page, shared_speakers, systems_table
 from asr_distill.report.per_utterance import read_per_utterance, write_per_utterance
 from asr_distill.report.publish import publish
 from asr_distill.report.recompute import WRONG_IMAGES_ONLY, recompute
@@ -36,6 +36,7 @@ __all__ = [
     "recompute",
     "results_markdown",
     "results_page",
+    "shared_speakers",
     "systems_table",
     "write_per_utterance",
 ]

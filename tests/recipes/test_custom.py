@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 import shutil
 import subprocess
@@ -269,3 +270,33 @@ def test_no_stage_may_be_asked_for(checkout: Path) -> None:
     """So that what stands before the stages can be looked at."""
     commands = asked(checkout, *PARTS, "--stage", "900", "--stop-stage", "901")
     assert of(commands, "asr-distill") == []
+
+
+def test_shared_speakers_are_allowed_in_every_stage_or_in_none(checkout: Path) -> None:
+    for words, expected in (((), False), (("--allow-shared-speakers", "yes"), True)):
+        shutil.rmtree(checkout / "exp", ignore_errors=True)
+        commands = asked(checkout, *PARTS, *words, "--distillation", "yes", "--stage", "1", "--stop-stage", "20")
+        asking = [prepared(commands), *of(commands, "asr-distill", "train"), *of(commands, "asr-distill", "distill")]
+        asking += [command for command in of(commands, "asr-distill", "features") if "--speed-perturb" not in command]
+        assert len(asking) > 5
+        assert all(("--allow-shared-speakers" in command) == expected for command in asking)
+
+
+@pytest.mark.parametrize(("hours", "config"), [("0.0447", "tiny"), ("0.1", "cpu"), ("12.5", "cpu"), (None, "cpu")])
+def test_the_size_of_the_corpus_chooses_settings(checkout: Path, hours: str | None, config: str) -> None:
+    manifests = checkout / "exp" / "custom" / "manifests"
+    manifests.mkdir(parents=True)
+    if hours is not None:
+        corpus = {"parts": {"train": "x"}, "counts": {"train": {"words": 3, "hours": float(hours)}, "dev": {"hours": 9.0}}}
+        (manifests / "corpus.json").write_text(json.dumps(corpus, indent=2) + "\n")
+    commands = asked(checkout, *PARTS, "--stop-stage", "12")
+    first, baseline = of(commands, "asr-distill", "train")
+    assert option(baseline, "--config") == [f"recipes/conf/{config}.yaml"]
+    assert option(first, "--config") == ["recipes/conf/tiny.yaml" if config == "tiny" else "recipes/conf/first.yaml"]
+    penalties = [option(words, "--word-penalty")[0] for words in of(commands, "asr-distill", "lang", "g")]
+    assert penalties == (["0.0", "3.0", "6.0"] if config == "tiny" else ["0.0"])
+    scales = {grid for words in of(commands, "asr-distill", "decode") for grid in option(words, "--scale-grid")}
+    assert scales == {"0.05,0.07,0.1,0.14" + (",0.2,0.28,0.4" if config == "tiny" else "")}
+    mine = asked(checkout, *PARTS, "--config", "my.yaml", "--lm-grid", "1.0:1.0", "--stage", "1", "--stop-stage", "12")
+    assert option(of(mine, "asr-distill", "train")[1], "--config") == ["my.yaml"]
+    assert [option(words, "--word-penalty") for words in of(mine, "asr-distill", "lang", "g")] == [["1.0"]]
