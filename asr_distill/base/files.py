@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -48,9 +49,35 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """Reads one JSON value. Raises `UserError` where the file is missing, damaged or is not JSON."""
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); remove it and run the stage that writes it again") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises ValueError where it is none, nests too deep, or holds what could not be written again: NaN, infinity, 1e999, a whole
+    number of more than 4,300 digits, half a character (``\\ud800``).
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("brackets within brackets, too many to read") from None
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON; what is not known is null")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is beyond what a number can hold")
+    return number
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Any], *, listed: bool = False) -> None:
@@ -83,10 +110,12 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
             for line in stream:
                 number += 1
                 if line.strip():
-                    yield json.loads(line)
-    except json.JSONDecodeError as error:
+                    yield parse_json(line)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} cannot be read beyond line {number} ({error}); expected UTF-8 text") from None
+    except ValueError as error:
         raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read beyond line {number} ({error}); expected JSON lines"
             f"{', gzipped' if path.name.endswith('.gz') else ''}: run the stage that writes it again"

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/recipe.report.yaml --publish recipes/an4"
 
@@ -41,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
         check_results,
         html_page,
         load_report_config,
+        of_contract,
         publish,
         results_markdown,
         results_page,
-        shared_speakers,
         systems_table,
     )
 
@@ -55,9 +56,11 @@ def run(args: argparse.Namespace) -> int:
     figures: list[Path] = []
     if args.results:
         results = read_json(args.results)
-        check_results(results)
+        with of_contract(args.results):
+            check_results(results)
+            page, table = results_markdown(results), f"{systems_table(results)}\n\n{_notes(results)}"
         if args.out:
-            write_text(args.out, results_markdown(results))
+            write_text(args.out, page)
         written = [args.out] if args.out else []
     else:
         if args.merge and not args.publish:
@@ -85,8 +88,15 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         _log.info("wrote %s", path)
     show = args.table or args.results or not args.publish
-    source = f"source of the data: {results['data']['source']}"
-    notes = "\n".join(filter(None, [source, shared_speakers(results["data"])]))
-    text = f"{systems_table(results)}\n\n{notes}" if show else "\n".join(f"wrote {path}" for path in written)
+    if not args.results:
+        table = f"{systems_table(results)}\n\n{_notes(results)}"
+    text = table if show else "\n".join(f"wrote {path}" for path in written)
     emit(args, results, text)
     return 0
+
+
+def _notes(results: dict[str, Any]) -> str:
+    """What stands below the tables: where the data come from, and speakers that were trained on."""
+    from asr_distill.report import shared_speakers
+
+    return "\n".join(filter(None, [f"source of the data: {results['data']['source']}", shared_speakers(results["data"])]))

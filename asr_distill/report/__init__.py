@@ -14,7 +14,7 @@ from asr_distill.report.page import results_page, shared_speakers, systems_table
 from asr_distill.report.per_utterance import read_per_utterance, write_per_utterance
 from asr_distill.report.publish import publish
 from asr_distill.report.recompute import WRONG_IMAGES_ONLY, recompute
-from asr_distill.report.results import HEADLINE_NAMES, Report, check_results, empty_results, empty_system
+from asr_distill.report.results import HEADLINE_NAMES, Report, check_results, empty_results, empty_system, of_contract
 from asr_distill.report.templates import load_report_config
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "load_report_config",
     "markdown_page",
     "merge_published",
+    "of_contract",
     "publish",
     "read_per_utterance",
     "recompute",

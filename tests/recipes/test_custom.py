@@ -282,10 +282,22 @@ def test_shared_speakers_are_allowed_in_every_stage_or_in_none(checkout: Path) -
         assert all(("--allow-shared-speakers" in command) == expected for command in asking)
 
 
-@pytest.mark.parametrize(("hours", "config"), [("0.0447", "tiny"), ("0.1", "cpu"), ("12.5", "cpu"), (None, "cpu")])
-def test_the_size_of_the_corpus_chooses_settings(checkout: Path, hours: str | None, config: str) -> None:
+@pytest.mark.parametrize(
+    ("hours", "lexicon", "config", "tiny"),
+    [
+        ("0.0447", "<SIL> SIL\nYES Y\nNO N\n", "tiny", True),
+        ("0.0447", "".join(f"W{n} P{n} Q{n}\n" for n in range(5)), "cpu", True),
+        ("0.1", "YES Y\n", "cpu", False),
+        ("12.5", "YES Y\n", "cpu", False),
+        (None, "YES Y\n", "cpu", False),
+    ],
+)
+def test_the_size_of_the_corpus_chooses_settings(
+    checkout: Path, hours: str | None, lexicon: str, config: str, tiny: bool
+) -> None:
     manifests = checkout / "exp" / "custom" / "manifests"
     manifests.mkdir(parents=True)
+    (manifests / "lexicon.txt").write_text(lexicon)
     if hours is not None:
         corpus = {"parts": {"train": "x"}, "counts": {"train": {"words": 3, "hours": float(hours)}, "dev": {"hours": 9.0}}}
         (manifests / "corpus.json").write_text(json.dumps(corpus, indent=2) + "\n")
@@ -294,9 +306,9 @@ def test_the_size_of_the_corpus_chooses_settings(checkout: Path, hours: str | No
     assert option(baseline, "--config") == [f"recipes/conf/{config}.yaml"]
     assert option(first, "--config") == ["recipes/conf/tiny.yaml" if config == "tiny" else "recipes/conf/first.yaml"]
     penalties = [option(words, "--word-penalty")[0] for words in of(commands, "asr-distill", "lang", "g")]
-    assert penalties == (["0.0", "3.0", "6.0"] if config == "tiny" else ["0.0"])
+    assert penalties == (["0.0", "3.0", "6.0"] if tiny else ["0.0"])
     scales = {grid for words in of(commands, "asr-distill", "decode") for grid in option(words, "--scale-grid")}
-    assert scales == {"0.05,0.07,0.1,0.14" + (",0.2,0.28,0.4" if config == "tiny" else "")}
+    assert scales == {"0.05,0.07,0.1,0.14" + (",0.2,0.28,0.4" if tiny else "")}
     mine = asked(checkout, *PARTS, "--config", "my.yaml", "--lm-grid", "1.0:1.0", "--stage", "1", "--stop-stage", "12")
     assert option(of(mine, "asr-distill", "train")[1], "--config") == ["my.yaml"]
     assert [option(words, "--word-penalty") for words in of(mine, "asr-distill", "lang", "g")] == [["1.0"]]
