@@ -6,17 +6,30 @@ Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``e
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
 from asr_distill.base.digests import DIGESTS_FILE, check_file, check_folder, foreign_files
 from asr_distill.base.errors import UserError, missing_package
-from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
+from asr_distill.base.files import (
+    LONGEST_LINE,
+    parse_json,
+    read_json,
+    read_jsonl,
+    read_text,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+from asr_distill.base.folders import found_instead
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
 from asr_distill.base.lock import only_process
 from asr_distill.base.options import OptionParser, did_you_mean, refuse_missing
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import progress_bar, track
 from asr_distill.base.replace import atomic_directory, atomic_path, check_replaceable, make_room
-from asr_distill.base.text import normalise_text
+from asr_distill.base.terminal import json_line, printable
+from asr_distill.base.text import normalise_text, split_words, text_lines
+from asr_distill.base.tokens import escape_token, unescape_token
 
 __all__ = [
     "DIGESTS_FILE",
+    "LONGEST_LINE",
     "OptionParser",
     "UserError",
     "atomic_directory",
@@ -27,16 +40,21 @@ __all__ = [
     "did_you_mean",
     "end_with_parent",
     "environment_of_child",
+    "escape_token",
     "foreign_files",
+    "found_instead",
     "from_mapping",
     "hash_of_array",
     "hash_of_file",
     "hash_of_object",
+    "json_line",
     "load_config",
     "make_room",
     "missing_package",
     "normalise_text",
     "only_process",
+    "parse_json",
+    "printable",
     "progress_bar",
     "read_json",
     "read_jsonl",
@@ -44,8 +62,11 @@ __all__ = [
     "read_yaml",
     "refuse_missing",
     "shipped",
+    "split_words",
+    "text_lines",
     "to_mapping",
     "track",
+    "unescape_token",
     "write_json",
     "write_jsonl",
     "write_text",

@@ -14,6 +14,7 @@ from numpy.lib.format import read_magic
 from asr_distill.base import (
     UserError,
     atomic_directory,
+    found_instead,
     hash_of_file,
     hash_of_object,
     read_json,
@@ -29,12 +30,12 @@ from asr_distill.data.cut_features import (
     gather_normalisation,
     load_features,
     normalisation_speaker,
-    num_frames_of,
     senone_labels,
     speaker_of,
 )
 from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.frame_counts import num_frames_of
 
 KIND = "asr_distill frame store"
 SCHEMA = 1
@@ -84,9 +85,8 @@ class FrameStore:
         """Opens a store. Raises `UserError` where it is absent, foreign, of another version, or a file was cut short."""
         path = Path(path)
         if not (path / META).is_file():
-            raise UserError(
-                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output {path}`"
-            )
+            instead = found_instead(path, "write one with `asr-distill frames`")
+            raise UserError(f"{path} is not a frame store (it has no {META}); {instead}")
         meta = read_json(path / META)
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise UserError(f"{path / META} does not describe a frame store; give the folder that `asr-distill frames` wrote")

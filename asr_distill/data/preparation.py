@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, printable
 from asr_distill.data.corpora import AudioOptions
 
 
@@ -61,7 +61,7 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> int:
     try:
         main(None)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, no permission, a file for a folder
         if error.errno is None:

@@ -20,7 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import read_magic
 
-from asr_distill.base import UserError, atomic_path, from_mapping, hash_of_file, hash_of_object, read_json, write_json
+from asr_distill.base import (
+    UserError,
+    atomic_path,
+    found_instead,
+    from_mapping,
+    hash_of_file,
+    hash_of_object,
+    read_json,
+    write_json,
+)
 
 KIND = "asr_distill soft-target store"
 SHARD_KIND = "asr_distill soft-target shard"
@@ -138,9 +147,8 @@ def save_array(path: Path, array: np.ndarray) -> str:
 def read_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
     if not (path / META).is_file():
-        raise UserError(
-            f"{path} is not a soft-target store (it has no {META}); write one with `asr-distill soft-targets --output {path}`"
-        )
+        found = found_instead(path, "write one with `asr-distill soft-targets`")
+        raise UserError(f"{path} is not a soft-target store (it has no {META}); {found}")
     meta = read_json(path / META)
     if not isinstance(meta, dict) or meta.get("kind") != KIND:
         raise UserError(

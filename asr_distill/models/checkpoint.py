@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from asr_distill.base import UserError, atomic_path, read_json, write_json
-from asr_distill.models.registry import build_network
+from asr_distill.models.registry import build_network, num_weights
 
+_SMALL = 1_000_000  # weights that may be allocated to see which of them does not fit
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
@@ -56,8 +57,13 @@ def load_network(directory: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     config = read_json(directory / CONFIG_FILE)
     if not isinstance(config, dict) or not isinstance(config.get("network"), dict):
         raise UserError(f"{directory / CONFIG_FILE}: expected an object with the key 'network'")
-    network = build_network(config["network"], where=f"{directory / CONFIG_FILE}: network")
-    load_weights(network, load_tensors(directory / WEIGHTS_FILE), str(directory / WEIGHTS_FILE))
+    where = f"{directory / CONFIG_FILE}: network"
+    tensors = load_tensors(directory / WEIGHTS_FILE)
+    found, expected = sum(tensor.numel() for tensor in tensors.values()), num_weights(config["network"], where) or 0
+    if expected > 2 * found + _SMALL:  # smaller differences are named by their weight
+        raise UserError(f"{where}: a network of these sizes has {expected} weights, the bundle holds {found}; copy it again")
+    network = build_network(config["network"], where=where)
+    load_weights(network, tensors, str(directory / WEIGHTS_FILE))
     return network.eval(), config
 
 

@@ -16,6 +16,7 @@ from asr_distill.report.publish import publish
 from asr_distill.report.recompute import WRONG_IMAGES_ONLY, recompute
 from asr_distill.report.results import HEADLINE_NAMES, Report, check_results, empty_results, empty_system, of_contract
 from asr_distill.report.templates import load_report_config
+from asr_distill.report.verdict import transcribe_command, verdict
 
 __all__ = [
     "HEADLINE_NAMES",
@@ -39,5 +40,7 @@ __all__ = [
     "results_page",
     "shared_speakers",
     "systems_table",
+    "transcribe_command",
+    "verdict",
     "write_per_utterance",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError, atomic_path, track
+from asr_distill.features.frame_counts import num_frames_of
+from asr_distill.features.sources import check_sources
 from asr_distill.senones.frame_alignment import FrameAlignment
 from asr_distill.senones.inventory import SenoneInventory, check_same
 
+_log = logging.getLogger("asr_distill")
 MAX_NAMED = 10
 
 
@@ -24,7 +28,7 @@ class LabelReport:
     Attributes:
         num_cuts: cuts written.
         num_frames: frames written.
-        without_alignment: ids of cuts that have no alignment; they are not in the output.
+        without_alignment: ids of cuts that have no alignment, or one of another number of frames; they are not in the output.
         counts: ``(C,)`` int64 frames of each senone.
     """
 
@@ -51,10 +55,10 @@ def write_labels(
         cuts: lhotse cuts with features; read once, in order.
         alignments: by cut id.
         out: the manifest, ``labels/cuts_train.jsonl.gz``.
-        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment.
+        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment of as many frames as they have.
 
-    Raises `UserError`, naming the cut, where it has no features, an alignment's length is not its number of frames, or the
-    alignment doesn't fit the inventory; and where too many cuts have no alignment. No manifest is left then.
+    Raises `UserError`, naming the cut, where it has no features or the alignment doesn't fit the inventory; and where too many
+    cuts have no alignment. No manifest is left then.
     """
     from lhotse import CutSet
     from lhotse.features.io import NumpyFilesWriter
@@ -66,7 +70,7 @@ def write_labels(
     out.unlink(missing_ok=True)
     shutil.rmtree(arrays, ignore_errors=True)
     arrays.mkdir(parents=True)
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     counts = np.zeros(inventory.num_senones, dtype=np.int64)
     num_cuts = 0
     writer = NumpyFilesWriter(arrays)
@@ -75,8 +79,9 @@ def write_labels(
             with CutSet.open_writer(temporary, overwrite=True) as manifest:
                 for cut in track(cuts, "labels", unit="cuts"):
                     alignment = alignments.get(cut.id)
-                    if alignment is None:
-                        missing.append(cut.id)
+                    if problem := _problem(cut, alignment):
+                        missing[cut.id] = problem
+                    if alignment is None or problem:
                         continue
                     senones = _checked_labels(cut, alignment, inventory)
                     # lhotse spreads files over folders named by a key's first three letters.
@@ -91,30 +96,38 @@ def write_labels(
                     num_cuts += 1
             if not num_cuts or len(missing) > max_missing_share * (num_cuts + len(missing)):
                 raise UserError(
-                    f"{len(missing)} of {num_cuts + len(missing)} cuts have no alignment ({_named(missing)}), allowed are"
-                    f" {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
+                    f"{len(missing)} of {num_cuts + len(missing)} cuts have no alignment that fits ({_named(missing)}),"
+                    f" allowed are {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
                 )
     except BaseException:
         shutil.rmtree(arrays, ignore_errors=True)
         raise
+    if different := [key for key, problem in missing.items() if problem != "no alignment"]:
+        _log.warning("%d cuts are not labelled: %s", len(different), _named({key: missing[key] for key in different}))
     return LabelReport(num_cuts, int(counts.sum()), tuple(missing), counts)
 
 
-def _checked_labels(cut: Any, alignment: FrameAlignment, inventory: SenoneInventory) -> np.ndarray:
+def _problem(cut: Any, alignment: FrameAlignment | None) -> str:
+    """Why a cut cannot be labelled; empty where it can."""
     if not cut.has_features:
         raise UserError(f"cut {cut.id!r} has no features; compute them first: asr-distill features")
-    if len(alignment) != cut.num_frames:
-        raise UserError(
-            f"cut {cut.id!r} has {cut.num_frames} frames, its alignment {len(alignment)}; align again on these features"
-        )
+    if alignment is None:
+        return "no alignment"
+    frames = num_frames_of(cut)
+    different = f"it has {frames} frames, its alignment {len(alignment)}; align again on these features"
+    return different if len(alignment) != frames else ""
+
+
+def _checked_labels(cut: Any, alignment: FrameAlignment, inventory: SenoneInventory) -> np.ndarray:
     try:
         return inventory.label(alignment)
     except UserError as error:
         raise UserError(f"cut {cut.id!r}: {error}") from None
 
 
-def _named(ids: list[str]) -> str:
-    return ", ".join(ids[:MAX_NAMED]) + (f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else "")
+def _named(problems: Mapping[str, str]) -> str:
+    named = "; ".join(f"{key}: {problem}" for key, problem in list(problems.items())[:MAX_NAMED])
+    return named + (f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else "")
 
 
 def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -127,8 +140,9 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
         if inventory_hash is not None:
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
+        check_sources(cut)
         try:
-            labels = np.asarray(cut.load_senones(), dtype=np.int32)
+            labels = np.asarray(cut.custom["senones"].load(), dtype=np.int32)  # by count: lhotse trims by duration
         except (OSError, ValueError) as error:
             raise UserError(
                 f"the labels of cut {cut.id!r} cannot be read ({error}); run `asr-distill tree label` again"

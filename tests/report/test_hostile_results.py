@@ -123,8 +123,8 @@ def test_two_thousand_hostile_figures_end_in_one_line(published: Any, data: st.D
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("NaN", "NaN is no number"),
-        ("[1, -Infinity]", "-Infinity is no number"),
+        ("NaN", "NaN is no JSON number"),
+        ("[1, -Infinity]", "-Infinity is no JSON number"),
         ("1e999", "1e999 is beyond"),
         ("9" * 5000, "digits"),
         ("[" * 100_000, "brackets within brackets"),

@@ -16,7 +16,7 @@ from lhotse import CutSet, Recording
 
 from asr_distill.base import UserError, read_json, write_json
 from asr_distill.features import Fbank40, Fbank40Config, extract_features
-from asr_distill.features.audio import resample
+from asr_distill.features.resampling import resample
 from asr_distill.models import load_tensors
 from asr_distill.student import BundleConfig, Student, set_acoustic_scale
 from asr_distill.student.student import dense_scores
