@@ -13,7 +13,9 @@ import numpy as np
 
 from asr_distill.alignment.diag_gmm import DiagGmm
 from asr_distill.base import atomic_path
+from asr_distill.base.digests import TEMPORARY
 
+CHECKPOINT_FILE = f"{TEMPORARY}training.safetensors"  # hidden, for it is gone when training is complete
 _log = logging.getLogger("asr_distill")
 
 

@@ -91,7 +91,7 @@ class DiagGmm:
         """Writes safetensors."""
         from safetensors.numpy import save_file
 
-        with atomic_path(path) as temporary:
+        with atomic_path(path, listed=True) as temporary:
             save_file({name: np.ascontiguousarray(value) for name, value in self.arrays().items()}, temporary)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ except ImportError:  # not on Windows: two processes at once are not told apart 
 
 DIGESTS_FILE = "asr-distill.sha256"
 TEMPORARY = ".asr-distill-"  # how the names of unfinished files and folders begin
+_UNFINISHED = f"{TEMPORARY}digests-"
 _HEADER = "# Files that asr-distill wrote in this folder. To check them: sha256sum -c asr-distill.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\0\n]+)")
 
@@ -161,12 +162,20 @@ def new_digest(path: Path, digest: str) -> Iterator[None]:
         _write(path.parent, {**listed, path.name: frozenset([digest])})
 
 
+def change_list(folder: str | Path, changes: Mapping[str, str | None]) -> None:
+    """Lists the digests of files of ``folder`` that are there, by name; None takes a file from the list."""
+    folder = Path(folder)
+    with _locked(folder):
+        listed = {**(read_digests(folder) or {}), **{name: frozenset([digest or ""]) for name, digest in changes.items()}}
+        _write(folder, {name: digests for name, digests in listed.items() if changes.get(name, "") is not None})
+
+
 def _write(folder: Path, listed: Digests) -> None:
     for name in listed:
         if "\n" in name:
             raise UserError(f"{folder / name!r}: a file's name may not hold a line break")
     lines = [f"{digest}  {name}" for name in sorted(listed) for digest in sorted(listed[name])]
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}digests-", dir=folder)
+    descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write("\n".join([_HEADER, *lines]) + "\n")
@@ -181,11 +190,14 @@ def _write(folder: Path, listed: Digests) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    """Keeps others from changing the list of ``folder``, and removes what those who were killed left of it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks on folders
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                for leftover in folder.glob(f"{_UNFINISHED}*"):
+                    leftover.unlink()
         yield
     finally:
         os.close(descriptor)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import OptionParser, UserError, end_with_parent, json_line, printable, refuse_missing
+from asr_distill.base import OptionParser, end_with_parent, json_line, printable, refuse_missing, run_as_command
 from asr_distill.base.terminal import PrintableFormatter
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
@@ -109,9 +109,9 @@ def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status: 0 done, 1 a user's mistake, 2 wrong usage, 130 interrupted.
+    """Runs one subcommand and returns the exit status of `run_as_command`; 2 for wrong usage.
 
-    Where another command of this toolkit began this process, it ends with that one.
+    Where another command of this toolkit, or a recipe, began this process, it ends with that one.
     """
     of_other = end_with_parent()
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -121,38 +121,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
     logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
-    try:
-        refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
-        if getattr(args, "imports", None):
-            from asr_distill.models import import_networks
+    return run_as_command(f"asr-distill {args.subcommand}", lambda: _run(args), of_other=of_other)
 
-            import_networks(args.imports)
-        if getattr(args, "allow_commands", False):
-            from asr_distill.features.sources import commands_allowed
 
-            with commands_allowed():
-                return int(args.run(args) or 0)
-        return int(args.run(args) or 0)
-    except UserError as error:
-        print(printable(f"asr-distill {args.subcommand}: error: {error}"), file=sys.stderr)
-        return 1
-    except MemoryError as error:
-        print(f"asr-distill {args.subcommand}: error: not enough memory ({error}); use smaller sizes", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # the machine's or the user's doing: a full disk, a file for a folder, no permission
-        if error.filename is None and error.errno is None:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        message = f"asr-distill {args.subcommand}: error: {where}{error.strerror}; mend that and run it again"
-        print(printable(message), file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        if of_other:  # which is interrupted as well, and says so
-            return 130
-        print(f"asr-distill {args.subcommand}: interrupted; run it again to continue", file=sys.stderr)
-        return 130
+def _run(args: argparse.Namespace) -> int:
+    refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
+    if getattr(args, "imports", None):
+        from asr_distill.models import import_networks
+
+        import_networks(args.imports)
+    if getattr(args, "allow_commands", False):
+        from asr_distill.features.sources import commands_allowed
+
+        with commands_allowed():
+            return int(args.run(args) or 0)
+    return int(args.run(args) or 0)
 
 
 if __name__ == "__main__":

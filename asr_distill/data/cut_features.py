@@ -66,7 +66,7 @@ def load_features(cut: Any) -> np.ndarray:
         else:
             start, duration = (frames * stored.frame_shift for frames in window)
             features = stored.load(start=stored.start + start, duration=duration)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{name_of(cut)}: its features cannot be read ({error}); run `asr-distill features` again") from None
     if features.shape != (num_frames_of(cut), stored.num_features):
         raise UserError(
@@ -133,7 +133,7 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
     check_sources(cut)
     try:
         values = stored.load()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"{name_of(cut)}: its labels cannot be read ({error}); run `asr-distill tree` or `align` again"
         ) from None

@@ -24,6 +24,7 @@ from asr_distill.base import (
     UserError,
     atomic_path,
     found_instead,
+    free_name,
     from_mapping,
     hash_of_file,
     hash_of_object,
@@ -147,8 +148,8 @@ def save_array(path: Path, array: np.ndarray) -> str:
 def read_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
     if not (path / META).is_file():
-        found = found_instead(path, "write one with `asr-distill soft-targets`")
-        raise UserError(f"{path} is not a soft-target store (it has no {META}); {found}")
+        again = f"write one with `asr-distill soft-targets --output {free_name(path)}`"
+        raise UserError(f"{path} is not a soft-target store (it has no {META}); {found_instead(path, again)}")
     meta = read_json(path / META)
     if not isinstance(meta, dict) or meta.get("kind") != KIND:
         raise UserError(

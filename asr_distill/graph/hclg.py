@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, read_json, write_json, write_text
+from asr_distill.base import UserError, atomic_directory, check_replaceable, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
 from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
@@ -46,6 +46,7 @@ def build_hclg(
     transitions, ``self_loop_scale`` those of staying or leaving. Raises `UserError` where G and the lexicon do not share
     words, LG cannot be determinised, or the phones of the lang directory are not those of the inventory.
     """
+    check_replaceable(out_dir, kind=INFO_NAME)
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
     # Loading checks its tables and lexicon against the hash in lang.json; a lang directory of Kaldi's has none.
     lang = Lang.load(lang_dir) if (lang_dir / "lang.json").is_file() else None
@@ -101,7 +102,7 @@ def write_graph(
     check_k2_form(form, inventory.num_senones, str(out_dir))
     clock.stop("k2 form")
     k2_sizes = {"states": form.num_states, "arcs": len(form.arcs), "word_sequences": len(form.sequences)}
-    with atomic_directory(out_dir) as folder:
+    with atomic_directory(out_dir, kind=INFO_NAME) as folder:
         if not to_fst(hclg).write(str(folder / FST_NAME)):
             raise UserError(f"could not write {out_dir / FST_NAME}; is the disk full?")
         form.save(folder / K2_NAME)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asr_distill.lang.directory import Lang
 
 FORMAT = "asr_distill.lang/1"
+LANG_FILE = "lang.json"
 
 
 def write_lang(lang: Lang, directory: Path) -> None:
@@ -38,7 +39,7 @@ def write_lang(lang: Lang, directory: Path) -> None:
         binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
         binary.write(str(directory / f"{name}.fst"))
     write_json(
-        directory / "lang.json",
+        directory / LANG_FILE,
         {
             "format": FORMAT,
             "kind": lang.kind,

@@ -151,7 +151,7 @@ def context_windows(phones: np.ndarray) -> np.ndarray:
 
 def write_alignments(path: str | Path, alignments: Mapping[str, FrameAlignment]) -> None:
     """Writes JSON lines ``{"id": cut id, ...}`` (gzip where the name ends in ``.gz``), in the mapping's order."""
-    write_jsonl(path, ({"id": key, **alignment.to_dict()} for key, alignment in alignments.items()))
+    write_jsonl(path, ({"id": key, **alignment.to_dict()} for key, alignment in alignments.items()), listed=True)
 
 
 def read_alignments(path: str | Path) -> dict[str, FrameAlignment]:
