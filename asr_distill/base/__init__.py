@@ -3,14 +3,15 @@
 Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``errors.py`` first, then ``files.py``.
 """
 
-from asr_distill.base.configuration import from_mapping, load_config, read_yaml, to_mapping
+from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
 from asr_distill.base.digests import DIGESTS_FILE, change_list, check_file, check_folder, read_digests
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
 from asr_distill.base.lock import only_process, only_writer
+from asr_distill.base.options import OptionParser, did_you_mean, refuse_missing
 from asr_distill.base.parent import end_with_parent, environment_of_child
-from asr_distill.base.progress import track
+from asr_distill.base.progress import progress_bar, track
 from asr_distill.base.replace import (
     atomic_directory,
     atomic_path,
@@ -26,6 +27,7 @@ from asr_distill.base.text import normalise_text
 
 __all__ = [
     "DIGESTS_FILE",
+    "OptionParser",
     "UserError",
     "atomic_directory",
     "atomic_path",
@@ -34,6 +36,7 @@ __all__ = [
     "check_folder",
     "check_own",
     "check_replaceable",
+    "did_you_mean",
     "end_with_parent",
     "environment_of_child",
     "flush_files",
@@ -47,13 +50,16 @@ __all__ = [
     "normalise_text",
     "only_process",
     "only_writer",
+    "progress_bar",
     "read_digests",
     "read_json",
     "read_jsonl",
     "read_text",
     "read_yaml",
+    "refuse_missing",
     "remove_folder",
     "remove_leftovers",
+    "shipped",
     "to_mapping",
     "track",
     "write_json",

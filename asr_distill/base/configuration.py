@@ -22,9 +22,24 @@ def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any
     return from_mapping(cls, {**read_yaml(path), **(overrides or {})}, where=str(path))
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file. Raises `UserError` where it is absent, no text, no YAML or anything else."""
+def shipped(path: str | Path) -> Path:
+    """Where ``recipes/NAME/conf/FILE.yaml``, as help texts name it, lies in this installation or checkout.
+
+    Any other path, and one that is there from where the user stands, is left as it is.
+    """
     path = Path(path)
+    if path.parts[:1] != ("recipes",) or ".." in path.parts or path.exists():
+        return path
+    package = Path(__file__).resolve().parents[1]
+    return next((found for root in (package, package.parent) if (found := root / path).is_file()), path)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, also of one that is `shipped`.
+
+    Raises `UserError` where it is absent, no text, no YAML or anything else.
+    """
+    path = shipped(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:

@@ -19,20 +19,21 @@ def environment_of_child() -> dict[str, str]:
     return {**os.environ, PARENT: str(os.getpid())}
 
 
-def end_with_parent(parent: int | None = None) -> None:
+def end_with_parent(parent: int | None = None) -> bool:
     """From now on, once the process that began this one is gone, this one gets SIGTERM and, if it is still there, SIGKILL.
 
     parent: its process id, so that it is noticed where it is gone already. By default what `environment_of_child` said, which
-    is taken out of the environment, for it holds for nobody else; where nothing was said nothing happens.
+    is taken out of the environment, for it holds for nobody else; where nothing was said nothing happens, and it returns False.
 
     A thread looks twice a second. Linux could send the signal by itself, but when the thread ends that began the process.
     """
     if parent is None:
         said = os.environ.pop(PARENT, "")
         if not said.isdecimal():
-            return
+            return False
         parent = int(said)
     threading.Thread(target=_watch, args=(parent,), name="end with parent", daemon=True).start()
+    return True
 
 
 def _watch(parent: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import UserError, end_with_parent
+from asr_distill.base import OptionParser, UserError, end_with_parent, refuse_missing
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
 # `asr-distill --help` answers without importing torch.
@@ -42,11 +42,22 @@ SUBCOMMANDS = {
 OPEN_NETWORKS = frozenset(
     ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode")
 )
+# the options whose paths a command writes, or looks at one by one; all others must be there before any work
+WRITTEN = frozenset(("--output", "--out", "--publish", "--html", "--plots", "--plot", "--listing", "--missing-words"))
+ALSO_WRITTEN = {
+    "accuracy": ("--per-utterance",),
+    "bench": ("--work-dir",),
+    "classes": ("--run", "--downloads"),
+    "decode": ("--audio",),
+    "mnist": ("--run",),
+    "specialists": ("--per-utterance",),
+    "tree": ("--priors",),
+}
 
 
-def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+def build_parser(only: str | None = None) -> OptionParser:
     """The parser; with ``only``, that subcommand's options are filled in (the others stay names with a line of help)."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="asr-distill",
         description="Distil an ensemble of senone acoustic models into one and decode it with k2.",
         epilog="example: asr-distill doctor",
@@ -95,13 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Where another command of this toolkit began this process, it ends with that one.
     """
-    end_with_parent()
+    of_other = end_with_parent()
     argv = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in argv if word in SUBCOMMANDS), None)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(chosen).parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
+        refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
         if getattr(args, "imports", None):
             from asr_distill.models import import_networks
 
@@ -111,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"asr-distill {args.subcommand}: error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        raise
     except OSError as error:  # the machine's or the user's doing: a full disk, a file for a folder, no permission
         if error.filename is None and error.errno is None:
             raise
@@ -120,9 +131,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"asr-distill {args.subcommand}: error: {where}{error.strerror}; mend that and run it again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if of_other:  # which is interrupted as well, and says so
+            return 130
         print(f"asr-distill {args.subcommand}: interrupted; run it again to continue", file=sys.stderr)
         return 130
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from asr_distill.__main__ import main as quiet_main
+
+    sys.exit(quiet_main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ from torch import nn
 
 from asr_distill.base import UserError, missing_package
 from asr_distill.features import ContextWindow, Fbank40, Normalisation
+from asr_distill.graph import senone_graph
 from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
@@ -95,6 +96,14 @@ class Student:
     def check_senones(self, senones_hash: str | None, what: str) -> None:
         """Raises `UserError` with both hashes unless ``what`` (a graph, labels, a model) has the senones of this model."""
         check_same(senones_hash, self.inventory.hash, what, "the model")
+
+    def senone(self, left: str | None, phone: str, right: str | None, state: int = 0) -> int:
+        """The output that scores one HMM state of a phone in context; see `SenoneInventory.senone`."""
+        return self.inventory.senone(left, phone, right, state)
+
+    def graph(self, lg: Any, phones: Mapping[str, int], **scales: float) -> Any:
+        """The decodable `k2.Fsa` of an L o G of the user's own; see `asr_distill.graph.senone_graph`."""
+        return senone_graph(lg, phones, self.inventory, **scales)
 
     @property
     def sampling_rate(self) -> int:
