@@ -20,6 +20,7 @@ from asr_distill.base import UserError
 from asr_distill.data.custom import prepare_custom
 from asr_distill.data.preparation import add_common_options, audio_options, run_script
 from asr_distill.data.transcript_words import WordOptions
+from asr_distill.lang.lexicon_formats import FORMATS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,6 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     words = parser.add_argument_group("words")
     words.add_argument("--lexicon", type=Path, metavar="FILE", help="lexicon.txt, lexiconp.txt or .dic, taken along")
+    words.add_argument(
+        "--lexicon-format",
+        choices=FORMATS,
+        default="auto",
+        help="columns, comments and alternatives of --lexicon; auto: as the whole file shows, or an error (default: %(default)s)",
+    )
     words.add_argument("--cmudict", choices=("yes", "no"), default="no", help="CMUdict for words that the lexicon lacks")
     words.add_argument(
         "--vocabulary",
@@ -82,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         speaker_from=args.speaker_from,
         words=None
         if args.lang_kind == "subwords"
-        else WordOptions(args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa),
+        else WordOptions(
+            args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa, args.lexicon_format
+        ),
         options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate),
     )
 

@@ -25,6 +25,7 @@ normalisation=speaker
 speed_perturb=0.9,1.0,1.1  # 1.0 for none
 # --- lexicon and language models
 lexicon=lexicon.txt        # in manifests/, where the corpus has one
+lexicon_format=auto        # its columns, comments and alternatives: auto, plain, lexiconp, lexiconp_silprob, cmudict, mfa
 vocabulary=lexicon         # of the n-grams. lexicon: all its words; train: those of the training text, others are errors
 lang_kind=build            # build: from dictionaries; subwords: from the training text alone
 lang_options=""            # options of `asr-distill lang build` or `lang subwords`
@@ -140,7 +141,7 @@ build_lang() {
   local name arpa options pair scale penalty words=()
   if [ "$lang_kind" = build ]; then
     words=(--vocabulary "$vocabulary")  # not of the lexicon: dev and test are aligned with all of its words
-    [ ! -f "$exp/manifests/$lexicon" ] || lang_options="--lexicon $exp/manifests/$lexicon $lang_options"
+    [ ! -f "$exp/manifests/$lexicon" ] || lang_options="--lexicon $exp/manifests/$lexicon --lexicon-format $lexicon_format $lang_options"
   fi
   # shellcheck disable=SC2086
   distill lang "$lang_kind" $lang_options --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/lang"

@@ -23,7 +23,8 @@ from asr_distill.base.replace import (
     remove_leftovers,
     written_together,
 )
-from asr_distill.base.text import normalise_text
+from asr_distill.base.text import normalise_text, split_words, text_lines
+from asr_distill.base.tokens import escape_token, unescape_token
 
 __all__ = [
     "DIGESTS_FILE",
@@ -39,6 +40,7 @@ __all__ = [
     "did_you_mean",
     "end_with_parent",
     "environment_of_child",
+    "escape_token",
     "flush_files",
     "from_mapping",
     "hash_of_array",
@@ -60,8 +62,11 @@ __all__ = [
     "remove_folder",
     "remove_leftovers",
     "shipped",
+    "split_words",
+    "text_lines",
     "to_mapping",
     "track",
+    "unescape_token",
     "write_json",
     "write_jsonl",
     "write_text",

@@ -12,7 +12,7 @@ from typing import Any
 
 from lhotse import MonoCut, MultiCut
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words
 from asr_distill.data.checks import check_cuts, load_cuts
 from asr_distill.data.corpora import SpeakerSource, Utterance
 from asr_distill.features.audio import name_of
@@ -85,7 +85,7 @@ def _utterance(
         id=name,
         audio=_find(str(source.source), roots),
         speaker=supervision.speaker or (name if speaker_from == "utterance" else recording.id),
-        text=normalise_text(supervision.text or ""),
+        text=" ".join(split_words(normalise_text(supervision.text or ""), f"{path}: the transcript of {name}")),
         recording_id=recording.id if len(recording.sources) == 1 else f"{recording.id}-{recording.sources.index(source)}",
         start=cut.start + start,
         duration=end - start,

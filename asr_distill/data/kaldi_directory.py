@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words
+from asr_distill.base.text import has_odd_character
 from asr_distill.data.audio_files import find_audio
 from asr_distill.data.corpora import SpeakerSource, Utterance
 from asr_distill.data.kaldi_tables import line_of, read_speakers, read_table
@@ -40,7 +41,7 @@ def read_kaldi_directory(
     if not data_dir.is_dir():
         raise UserError(f"{data_dir} is not a folder; expected a Kaldi data directory with wav.scp, text and utt2spk")
     wavs = read_table(data_dir / "wav.scp")
-    texts = {key: normalise_text(value) for key, value in read_table(data_dir / "text", empty=True).items()}
+    texts = _transcripts(data_dir / "text")
     segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else None
     speakers = read_speakers(data_dir, _recordings(data_dir, wavs, segments), speaker_from)
     _check_ids(data_dir, wavs, speakers, texts, segments)
@@ -84,18 +85,15 @@ def read_kaldi_directory(
     return sorted(utterances, key=lambda row: row.id)
 
 
-def read_lexicon(path: Path) -> str:
-    """A Kaldi lexicon.txt with single spaces and each line once, in the order given; the text of manifests/lexicon.txt."""
-    if not path.is_file():
-        raise UserError(f"lexicon {path} does not exist; expected lines of WORD PHONE PHONE ...")
-    lines: dict[str, None] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        parts = line.split()
-        if len(parts) == 1:
-            raise UserError(f"{path}, line {number}: {parts[0]} has no pronunciation")
-        if parts:
-            lines[" ".join(parts)] = None
-    return "\n".join(lines) + "\n"
+def _transcripts(path: Path) -> dict[str, str]:
+    """Words between single spaces. Raises `UserError` with the line of a blank that may or may not separate two."""
+    texts = {}
+    for key, value in read_table(path, empty=True).items():
+        value = normalise_text(value)
+        if has_odd_character(value):
+            split_words(value, f"{path}, line {line_of(path, key)}")
+        texts[key] = " ".join(value.split())
+    return texts
 
 
 def _recordings(data_dir: Path, wavs: Mapping[str, str], segments: Mapping[str, str] | None) -> dict[str, str]:

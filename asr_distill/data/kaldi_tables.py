@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, split_words, text_lines
+from asr_distill.base.text import has_odd_character
 from asr_distill.data.corpora import SpeakerSource
 
 
@@ -14,21 +16,23 @@ def read_table(path: Path, empty: bool = False) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"{path} does not exist; expected a Kaldi data directory with wav.scp, text, and utt2spk or spk2utt")
     table: dict[str, str] = {}
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
+    for number, line in text_lines(path, "a table of a Kaldi data directory"):
+        if not line.strip(" \t"):
             continue
-        key, *rest = line.split(maxsplit=1)
+        key, *rest = re.split("[ \t]+", line.strip(" \t"), maxsplit=1)
+        if has_odd_character(key):
+            split_words(key, f"{path}, line {number}")
         if not rest and not empty:
             raise UserError(f"{path}, line {number}: {key!r} stands alone; expected an id and a value")
         if key in table:
             raise UserError(f"{path}, line {number}: duplicate id {key!r}; ids must be unique")
-        table[key] = rest[0].strip() if rest else ""
+        table[key] = rest[0] if rest else ""
     return table
 
 
 def line_of(path: Path, key: str) -> int:
     """The number, from 1, of the line that begins with ``key``."""
-    return next(number for number, line in enumerate(_lines(path), 1) if line.split()[:1] == [key])
+    return next(number for number, line in text_lines(path, "a table") if line.split()[:1] == [key])
 
 
 def read_speakers(data_dir: Path, recordings: Mapping[str, str], speaker_from: SpeakerSource) -> dict[str, str]:
@@ -66,10 +70,3 @@ def _turned(path: Path) -> dict[str, str]:
                     " leave it to one of them"
                 )
     return speakers
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error}); convert it with iconv") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr_distill.base import UserError, read_json
 from asr_distill.graph.k2_form import K2Form, check_k2_form
+from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory
@@ -108,24 +109,6 @@ class Graph:
 def load_graph(path: str | Path) -> Graph:
     """Opens a graph folder; nothing large is read yet. Raises `UserError` where the folder is not a graph."""
     return Graph(path)
-
-
-def read_symbols(path: str | Path) -> dict[str, int]:
-    """Reads a symbol table (``symbol id`` per line). Raises `UserError` naming the line that is wrong."""
-    path = Path(path)
-    table: dict[str, int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run `asr-distill lang` first") from None
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 2 or not fields[1].isdigit():
-            raise UserError(f"{path}, line {number}: found {line!r}, expected a symbol and its number")
-        table[fields[0]] = int(fields[1])
-    return table
 
 
 def is_disambiguation(symbol: str) -> bool:

@@ -12,9 +12,10 @@ import numpy as np
 
 from asr_distill.base import UserError, atomic_directory, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
-from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation, read_symbols
+from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
 from asr_distill.graph.k2_form import check_k2_form, to_k2_form
+from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory

@@ -161,7 +161,7 @@ class Lang:
                 f"{directory / 'lang.json'}: found format {parameters.get('format')!r}, expected {FORMAT!r}; build it again"
             )
         phones, words = SymbolTable.read(directory / "phones.txt"), SymbolTable.read(directory / "words.txt")
-        lexicon = Lexicon.read(directory / "lexiconp.txt")
+        lexicon = Lexicon.read(directory / "lexiconp.txt", format="lexiconp", own=True)
         lang = cls(
             directory=directory,
             phones=phones,

@@ -110,7 +110,7 @@ def _arpa_to_fst(model: Arpa, table: SymbolTable) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         arpa, fst, words = (Path(folder) / name for name in ("G.arpa", "G.fst", "words.txt"))
-        model.write(arpa)
+        model.completed().write(arpa)
         table.write(words)
         done = subprocess.run(
             [sys.executable, "-c", _ARPA2FST, str(arpa), str(fst), str(words)],

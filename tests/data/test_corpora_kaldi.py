@@ -12,7 +12,7 @@ from lhotse import CutSet
 
 from asr_distill.base import UserError
 from asr_distill.data.corpora import AudioOptions, write_manifests
-from asr_distill.data.kaldi_directory import read_kaldi_directory, read_lexicon
+from asr_distill.data.kaldi_directory import read_kaldi_directory
 
 
 @pytest.fixture
@@ -162,11 +162,3 @@ def test_marks_and_accents_of_editors(data_dir: Path) -> None:
     assert read_kaldi_directory(data_dir) == plain
     write(data_dir, "text", "r1 cafe\u0301", "r2 caf\u00e9")
     assert [row.text for row in read_kaldi_directory(data_dir)] == ["caf\u00e9", "caf\u00e9"]
-
-
-def test_lexicon(tmp_path: Path) -> None:
-    write(tmp_path, "lexicon.txt", "A\tAH0", "A\tEY1", "A  AH0", "BE B  IY1")
-    assert read_lexicon(tmp_path / "lexicon.txt") == "A AH0\nA EY1\nBE B IY1\n"
-    write(tmp_path, "lexicon.txt", "A AH0", "BE")
-    with pytest.raises(UserError, match="line 2: BE has no pronunciation"):
-        read_lexicon(tmp_path / "lexicon.txt")

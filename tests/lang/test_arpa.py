@@ -58,7 +58,7 @@ def test_reading_by_hand(tmp_path):
         ("ngram 2=1", "ngram 2=2", "found 1 2-grams, the header says 2"),
         ("-0.5\ta", "half\ta", "expected numbers"),
         ("-0.5\ta", "0.5\ta", "at most 0"),
-        ("-0.5\ta", "nan\ta", "at most 0"),
+        ("-0.5\ta", "nan\ta", "expected numbers"),
         ("-0.7 </s>", "-0.7 a", "comes twice"),
         ("-0.1 <s> a", "-0.1 <s> b", "'b' has no 1-gram"),
         ("-0.1 <s> a", "-0.1 a", "line 15"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, normalise_text, track
+from asr_distill.base import UserError, normalise_text, split_words, track
 from asr_distill.cli.decode.models import GaussianModel, ScoringModel
 from asr_distill.data.checks import load_cuts
 from asr_distill.decoding.evaluation import ScoredUtterance
@@ -56,7 +56,7 @@ def read_cuts(args: argparse.Namespace, model: ScoringModel) -> list[Any]:
 def transcript_of(cut: Any) -> tuple[str, ...] | None:
     """The words of the cut's supervisions; None where it has no text, which is not known to be silent."""
     texts = [supervision.text for supervision in cut.supervisions if supervision.text is not None]
-    return tuple(normalise_text(" ".join(texts)).split()) if texts else None
+    return tuple(split_words(normalise_text(" ".join(texts)), f"the transcript of cut {cut.id!r}")) if texts else None
 
 
 def phone_references(graph: Graph, alignments: Path) -> References:
