@@ -3,8 +3,9 @@
 Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``errors.py`` first, then ``files.py``.
 """
 
+from asr_distill.base.arrays import read_array, read_tensors, write_array, write_tensors
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
-from asr_distill.base.digests import DIGESTS_FILE, change_list, check_file, check_folder, read_digests
+from asr_distill.base.digests import DIGESTS_FILE, accept_folder, change_list, check_file, check_folder, has_file, read_digests
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
@@ -30,6 +31,7 @@ __all__ = [
     "DIGESTS_FILE",
     "OptionParser",
     "UserError",
+    "accept_folder",
     "atomic_directory",
     "atomic_path",
     "change_list",
@@ -43,6 +45,7 @@ __all__ = [
     "escape_token",
     "flush_files",
     "from_mapping",
+    "has_file",
     "hash_of_array",
     "hash_of_file",
     "hash_of_object",
@@ -53,9 +56,11 @@ __all__ = [
     "only_process",
     "only_writer",
     "progress_bar",
+    "read_array",
     "read_digests",
     "read_json",
     "read_jsonl",
+    "read_tensors",
     "read_text",
     "read_yaml",
     "refuse_missing",
@@ -67,8 +72,10 @@ __all__ = [
     "to_mapping",
     "track",
     "unescape_token",
+    "write_array",
     "write_json",
     "write_jsonl",
+    "write_tensors",
     "write_text",
     "written_together",
 ]

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     text = table_of_runs(rows, args.output)
     if sweep:
         result["sweep"] = _choose(points, rows)
-        write_json(args.output / SWEEP, result["sweep"])
+        write_json(args.output / SWEEP, result["sweep"], listed=True)
         text = _sweep_table(result["sweep"])
     emit(args, result, text)
     return 0

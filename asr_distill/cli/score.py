@@ -103,7 +103,7 @@ def _score(args: argparse.Namespace) -> int:
         source = Path(args.decode)
         score["hypotheses_sha256"] = hash_of_file(source / "hypotheses.jsonl" if source.is_dir() else source)
     if destination:
-        write_json(destination, score)
+        write_json(destination, score, listed=True)
         _log.info("wrote %s", destination)
     text = score_table(score)
     if args.listing == "-":

@@ -96,7 +96,7 @@ def grow(args: argparse.Namespace) -> int:
         "cuts_without_alignment": missing,
         "seconds": {"statistics": round(gathered - start, 3), "tree": round(grown - gathered, 3)},
     }
-    write_json(args.output / "tree.json", result)
+    write_json(args.output / "tree.json", result, listed=True)
     _warn_of_a_poor_tree(report, hours, automatic=args.num_leaves is None)
     emit(args, result, _growth_text(result, args.output / "senones.json"))
     return 0

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError
+from asr_distill.base import (
+    UserError,
+    check_file,
+)
 
 _LISTED = 10  # offenders named in one message
 _TOLERANCE = 1e-3  # seconds; manifests round times
@@ -20,6 +23,7 @@ def load_cuts(path: str | Path) -> list[Any]:
     from lhotse import CutSet
 
     path = Path(path)
+    check_file(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the stage that writes it first")
     try:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.format import read_magic
 
 from asr_distill.base import (
+    DIGESTS_FILE,
     UserError,
     atomic_directory,
+    check_file,
     hash_of_file,
     hash_of_object,
+    read_array,
     read_json,
     read_jsonl,
     track,
@@ -55,16 +57,14 @@ class StoredCut:
 class FrameStore:
     """A frame store on disk, read-only. `open` it; `asr_distill.data.write_frame_store` makes one (`create` calls that).
 
-    features: ``(F, D)`` float32 or float16, memory-mapped, normalised already; labels: ``(F,)`` int32, -1 where there is none;
     offsets: ``(N + 1,)`` int64, where each cut begins; cut_ids and speakers: N each; meta: what `meta.json` says.
     """
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         self.path = path
         self.meta = meta
-        self.features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
-        self.labels = self._map("labels.npy", (meta["num_frames"],), "int32")
         self.offsets = np.array(self._map("offsets.npy", (meta["num_cuts"] + 1,), "int64"))
+        self._check("cuts.jsonl")
         rows = list(read_jsonl(path / "cuts.jsonl"))
         self.cut_ids: list[str] = [row["id"] for row in rows]
         self.speakers: list[str | None] = [row["speaker"] for row in rows]
@@ -100,10 +100,19 @@ class FrameStore:
         return cls(path, meta)
 
     def verify(self) -> None:
-        """Reads every byte and raises `UserError` naming the files that are not what was written."""
-        wrong = [name for name, entry in self.meta["files"].items() if hash_of_file(self.path / name) != entry["sha256"]]
-        if wrong:
-            raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; write it again")
+        """Reads every byte and raises `UserError` naming the first file that is not what was written."""
+        for name in self.meta["files"]:
+            self._check(name)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """``(F, D)`` float32 or float16, normalised already, memory-mapped; checked when first asked for, every byte."""
+        return self._map("features.npy", (self.meta["num_frames"], self.meta["dim"]), self.meta["dtype"])
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """``(F,)`` int32, -1 where there is none; memory-mapped and checked like the features."""
+        return self._map("labels.npy", (self.meta["num_frames"],), "int32")
 
     @property
     def hash(self) -> str:
@@ -148,6 +157,8 @@ class FrameStore:
     @cached_property
     def normalisation(self) -> Normalisation:
         """The normalisation that the features went through, with its statistics."""
+        for name in ("normalisation.json", "normalisation.safetensors"):
+            self._check(name)
         return Normalisation.load(self.path)
 
     @cached_property
@@ -187,16 +198,12 @@ class FrameStore:
         return np.bincount(self.labels[self.labels != NO_LABEL], minlength=size)
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        path = self.path / name
-        try:
-            with open(path, "rb") as stream:
-                read_magic(stream)
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be mapped ({error}); write the store again with `asr-distill frames`") from None
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            raise UserError(f"{path} holds {array.dtype} {array.shape}, {META} says {dtype} {shape}; write the store again")
-        return array
+        self._check(name)
+        return read_array(self.path / name, shape, dtype, mapped=True, again="write the store again with `asr-distill frames`")
+
+    def _check(self, name: str) -> None:
+        """By the store's own checksums, which its `hash` is made of: a list of digests is not there in every store."""
+        check_file(self.path / name, digest=self.meta["files"][name]["sha256"])
 
 
 def write_frame_store(
@@ -262,7 +269,9 @@ def write_frame_store(
             "senones_hash": senones_hash if num_labelled else None,
             "num_senones": num_senones if num_labelled else None,
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)} for file in sorted(folder.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)}
+                for file in sorted(folder.iterdir())
+                if file.name != DIGESTS_FILE
             },
         }
         write_json(folder / META, meta)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, read_json, write_json, write_text
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    has_file,
+    read_json,
+    read_text,
+    write_json,
+    write_text,
+)
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
 from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
@@ -44,13 +52,13 @@ def build_hclg(
     """
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
     check_phones(read_symbols(lang_dir / "phones.txt"), inventory, lang_dir)
-    disambiguation = [int(value) for value in _read(lang_dir / "disambig.int").split()]
+    disambiguation = [int(value) for value in read_text(lang_dir / "disambig.int").split()]
     words = read_symbols(lang_dir / "words.txt")
     clock = Clock()
     lexicon, grammar = read_fst(lang_dir / "L_disambig.fst"), read_fst(g_fst_path)
     lg = compose_lg(lexicon, grammar)
     clock.stop("LG")
-    lang_info = read_json(lang_dir / "lang.json") if (lang_dir / "lang.json").is_file() else {}
+    lang_info = read_json(lang_dir / "lang.json") if has_file(lang_dir / "lang.json") else {}
     description = {
         "units": "words",
         "kind": lang_info.get("kind"),
@@ -240,7 +248,7 @@ def _determinize(fst: Any, name: str, reason: str) -> None:
 def _described_g(path: Path, lang_hash: str | None) -> dict[str, Any]:
     """What the file beside G says of it; refuses a G that was built for another lang directory."""
     beside = path.with_suffix(".json")
-    facts = read_json(beside) if beside.is_file() else {}
+    facts = read_json(beside) if has_file(beside) else {}
     if facts.get("lang_hash") and lang_hash and facts["lang_hash"] != lang_hash:
         raise UserError(
             f"{path} was built for the lang directory with the hash {facts['lang_hash'][:16]}, this one has {lang_hash[:16]};"
@@ -256,10 +264,3 @@ def _described_g(path: Path, lang_hash: str | None) -> dict[str, Any]:
 
 def _is_marker(word: str) -> bool:
     return word in ("<eps>", "<s>", "</s>") or is_disambiguation(word)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run `asr-distill lang` first") from None

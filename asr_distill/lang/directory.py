@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, normalise_text, read_json
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    hash_of_object,
+    normalise_text,
+    read_json,
+    read_text,
+)
 from asr_distill.lang.layout import FORMAT, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
@@ -167,7 +174,7 @@ class Lang:
             phones=phones,
             words=words,
             lexicon=lexicon,
-            disambig_ids=tuple(int(line) for line in (directory / "disambig.int").read_text().split()),
+            disambig_ids=tuple(int(line) for line in read_text(directory / "disambig.int").split()),
             silence_phone=parameters["silence_phone"],
             silence_phones=tuple(parameters["silence_phones"]),
             silence_probability=parameters["silence_probability"],

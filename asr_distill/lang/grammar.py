@@ -70,7 +70,7 @@ def build_g(
 
 def write_g(fst: Any, path: str | Path) -> None:
     """Writes G in OpenFst's binary form, whole or not at all."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, listed=True) as temporary:
         if not fst.write(str(temporary)):
             raise UserError(f"cannot write {path}: is the disk full?")
 

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, normalise_text, split_words, text_lines
+from asr_distill.base import (
+    UserError,
+    check_file,
+    normalise_text,
+    split_words,
+    text_lines,
+)
 from asr_distill.lang.arpa import BEGIN, END
 
 _NAME_PARTS = re.compile(r"[._-]")
@@ -74,6 +80,7 @@ def _cut_ids(path: Path) -> list[str]:
 def _load_cuts(path: Path) -> list[Any]:
     import lhotse
 
+    check_file(path)
     if not path.is_file():
         raise UserError(f"CutSet {path} does not exist; run the stage that prepares the corpus")
     try:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import (
+    UserError,
+    check_file,
+    normalise_text,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Normalisation:
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are neither empty nor sclite comments (``;;``), with their numbers."""
+    check_file(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist or is not a file")
     try:

@@ -132,6 +132,7 @@ class SenoneInventory:
                 "topology": self.topology.to_dict(),
                 "tree": self.tree.to_dict(),
             },
+            listed=True,
         )
 
     @classmethod

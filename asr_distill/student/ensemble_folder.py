@@ -62,7 +62,7 @@ class EnsembleConfig:
         path = directory / ENSEMBLE_FILE
         # left alone where nothing changes, so that its date says since when these members are combined
         if not _holds(path, values):
-            write_json(path, values)
+            write_json(path, values, listed=True)
 
     def paths(self, directory: str | Path) -> list[Path]:
         """Where the members lie, given the ensemble's folder. Raises `UserError` naming one that is not there."""

@@ -101,7 +101,7 @@ def train_model(
         if companions is not None:
             companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
-        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
+        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity}, listed=True)
         remove_folder(out_dir)
     return {**summary, **times}
 

@@ -127,7 +127,7 @@ def _scale(args: argparse.Namespace, config: Any) -> int:
 
     torch.set_num_threads(args.threads)
     found = bench_specialists(SpecialistCase(args.num_classes, args.num_clusters))
-    write_json(args.root / "scale.json", found)
+    write_json(args.root / "scale.json", found, listed=True)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in found["seconds"].items())
     emit(args, found, f"{args.num_classes:,} classes: {seconds}; {found['peak_mb']:,.0f} MiB at most")
     return 0

@@ -8,7 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import atomic_path, read_json
+from asr_distill.base import (
+    atomic_path,
+    has_file,
+    read_json,
+)
 from asr_distill.cli.classes.figures import LABELS, Figures, collect, comparisons, table3, table4
 from asr_distill.images.large_labels.clusters import load_clusters
 from asr_distill.images.large_labels.configuration import LargeLabelConfig, as_plain
@@ -51,7 +55,7 @@ def publish(
     runs = plan_of(config, root)
     clusters, details = load_clusters(root)
     figures = collect(root, data, clusters, runs, budget(runs), config.samples)
-    scale = read_json(root / "scale.json") if (root / "scale.json").is_file() else None
+    scale = read_json(root / "scale.json") if has_file(root / "scale.json") else None
     results = class_results(config, figures, data, details, command, scale)
     check_results(results)
     pictures = []

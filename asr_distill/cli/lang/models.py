@@ -64,7 +64,7 @@ def run_g(args: argparse.Namespace) -> None:
         "max_order": args.max_order,
         **left,
     }
-    write_json(output.with_suffix(".json"), result)
+    write_json(output.with_suffix(".json"), result, listed=True)
     text = f"{output}: {result['states']} states, {result['arcs']} arcs"
     if left["not_in_model"]:
         text += f"\nwords that the model lacks and that cannot be recognised: {_listed(left['not_in_model'])}"

@@ -70,7 +70,7 @@ def find_clusters(config: LargeLabelConfig, data: LargeLabelData, generalist: Pa
         "shown": shown,
     }
     clusters.save(root / CLUSTERS)
-    write_json(root / DETAILS, details)
+    write_json(root / DETAILS, details, listed=True)
     _log.info("%d clusters of %d classes in %.0f s", len(clusters), config.clusters.size, time.monotonic() - start)
     return clusters
 
