@@ -102,7 +102,8 @@ def written_together() -> Iterator[None]:
 
 
 def _put_file(temporary: Path, path: Path, listed: bool) -> None:
-    listed = listed or read_digests(path.parent) is not None
+    within = any(part.startswith(TEMPORARY) for part in path.parent.parts)  # `atomic_directory`, which lists all in the end
+    listed = not within and (listed or read_digests(path.parent) is not None)
     with new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
         os.replace(temporary, path)
         _flush(path.parent)
