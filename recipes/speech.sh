@@ -138,7 +138,7 @@ compute_features() {
 check_leaves() { distill tree roots --lang "$exp/lang" --num-leaves "$num_leaves"; }  # now, and not when speech is aligned
 
 build_lang() {
-  local name arpa options pair scale penalty words=()
+  local name arpa model options pair scale penalty words=()
   if [ "$lang_kind" = build ]; then
     words=(--vocabulary "$vocabulary")  # not of the lexicon: dev and test are aligned with all of its words
     [ ! -f "$exp/manifests/$lexicon" ] || lang_options="--lexicon $exp/manifests/$lexicon --lexicon-format $lexicon_format $lang_options"
@@ -149,23 +149,24 @@ build_lang() {
   for name in $language_models; do
     arpa=arpa_$name options=ngram_$name
     if [ -n "${!arpa:-}" ]; then
-      cp "$exp/manifests/${!arpa}" "$exp/lang/$name.arpa"
+      model=$exp/manifests/${!arpa}
     else
+      model=$exp/lang/$name.arpa
       # shellcheck disable=SC2086
       distill lang ngram --cuts "$exp/manifests/cuts_train.jsonl.gz" --lang "$exp/lang" "${words[@]}" ${!options} \
-        --output "$exp/lang/$name.arpa"
+        --output "$model"
     fi
     for split in dev test; do
-      distill lang ppl --arpa "$exp/lang/$name.arpa" --lang "$exp/lang" --cuts "$exp/manifests/cuts_$split.jsonl.gz" --json \
-        > "$exp/lang/perplexity_${name}_$split.json"
+      distill lang ppl --arpa "$model" --lang "$exp/lang" --cuts "$exp/manifests/cuts_$split.jsonl.gz" \
+        --output "$exp/lang/perplexity_${name}_$split.json"
     done
     for pair in $lm_grid; do
       scale=${pair%:*} penalty=${pair#*:}
-      distill lang g --lang "$exp/lang" --arpa "$exp/lang/$name.arpa" --lm-scale "$scale" --word-penalty "$penalty" \
+      distill lang g --lang "$exp/lang" --arpa "$model" --lm-scale "$scale" --word-penalty "$penalty" \
         --output "$exp/lang/G_${name}_${scale}_$penalty.fst"
     done
   done
-  write_vocabulary "$exp/lang/${language_models##* }.arpa"
+  write_vocabulary "$model"
 }
 
 write_vocabulary() {  # write_vocabulary ARPA: lang/vocabulary.txt, the words that can be recognised: those of ARPA that lang has too

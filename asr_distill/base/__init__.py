@@ -6,6 +6,8 @@ Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``e
 from asr_distill.base.arrays import read_array, read_tensors, write_array, write_tensors
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
 from asr_distill.base.digests import DIGESTS_FILE, accept_folder, change_list, check_file, check_folder, has_file, read_digests
+from asr_distill.base.disk import DiskError, check_space, failed_write, free_bytes, write_error
+from asr_distill.base.ending import ended_in_order, run_as_command
 from asr_distill.base.errors import UserError, missing_package
 from asr_distill.base.files import read_json, read_jsonl, read_text, write_json, write_jsonl, write_text
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
@@ -19,6 +21,7 @@ from asr_distill.base.replace import (
     check_own,
     check_replaceable,
     flush_files,
+    free_name,
     make_room,
     remove_folder,
     remove_leftovers,
@@ -29,6 +32,7 @@ from asr_distill.base.tokens import escape_token, unescape_token
 
 __all__ = [
     "DIGESTS_FILE",
+    "DiskError",
     "OptionParser",
     "UserError",
     "accept_folder",
@@ -39,11 +43,16 @@ __all__ = [
     "check_folder",
     "check_own",
     "check_replaceable",
+    "check_space",
     "did_you_mean",
     "end_with_parent",
+    "ended_in_order",
     "environment_of_child",
     "escape_token",
+    "failed_write",
     "flush_files",
+    "free_bytes",
+    "free_name",
     "from_mapping",
     "has_file",
     "hash_of_array",
@@ -66,6 +75,7 @@ __all__ = [
     "refuse_missing",
     "remove_folder",
     "remove_leftovers",
+    "run_as_command",
     "shipped",
     "split_words",
     "text_lines",
@@ -73,6 +83,7 @@ __all__ = [
     "track",
     "unescape_token",
     "write_array",
+    "write_error",
     "write_json",
     "write_jsonl",
     "write_tensors",

@@ -35,14 +35,15 @@ def only_process(path: Path, work: str, make_folder: Callable[[], None]) -> Iter
 
 @contextmanager
 def only_writer(file: str | Path, work: str | None = None) -> Iterator[None]:
-    """One process at a time writes ``file`` and what belongs to it, in several steps; makes its folder. The second is refused.
+    """One process at a time writes ``file`` and what belongs to it, in several steps; its folder is made.
 
-    ``file`` is the one that is written last; ``work`` as of `only_process`. The lock is a hidden file beside it, which is no lock once its process is gone.
-    Raises `UserError` where another process holds it, or nothing can be written there.
+    ``file`` is the one that is written last; ``work`` as of `only_process`. The lock is a hidden file beside it, which is no
+    lock once its process is gone. Raises `UserError` where another process holds it, or nothing can be written there.
     """
     file = Path(file)
     had_folder = file.parent.exists()
-    with only_process(file.parent / f"{TEMPORARY}{file.name}.lock", work or f"writing {file}", lambda: make_room(file, "file")) as lock:
+    path = file.parent / f"{TEMPORARY}{file.name}.lock"
+    with only_process(path, work or f"writing {file}", lambda: make_room(file, "file")) as lock:
         try:
             yield
         finally:

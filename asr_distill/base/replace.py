@@ -10,7 +10,9 @@ import ctypes
 import errno
 import functools
 import glob
+import itertools
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -20,6 +22,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from asr_distill.base.digests import TEMPORARY, current_umask, foreign_files, list_folder, new_digest, read_digests
+from asr_distill.base.disk import failed_write, write_error
 from asr_distill.base.errors import UserError
 from asr_distill.base.hashing import hash_of_file
 
@@ -72,9 +75,10 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
         temporary = Path(name)
         opened.callback(temporary.unlink, missing_ok=True)
         _lock(descriptor)
-        yield temporary
-        temporary.chmod(0o666 & ~current_umask())
-        _flush(temporary)
+        with _told_of_the_disk(path):
+            yield temporary
+            temporary.chmod(0o666 & ~current_umask())
+            _flush(temporary)
         put = functools.partial(_put_file, temporary, path, listed)
         if (together := _together.get()) is None:
             put()
@@ -82,6 +86,19 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
             waiting, until_then = together
             waiting.append(put)
             until_then.enter_context(opened.pop_all())
+
+
+@contextmanager
+def _told_of_the_disk(path: Path) -> Iterator[None]:
+    """Whatever a full or failing disk makes a writer raise inside, raises a `UserError` that names ``path``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (problem := failed_write(error)) is None:
+            raise
+        raise write_error(path, problem) from error
 
 
 @contextmanager
@@ -102,34 +119,35 @@ def written_together() -> Iterator[None]:
 
 
 def _put_file(temporary: Path, path: Path, listed: bool) -> None:
-    within = any(part.startswith(TEMPORARY) for part in path.parent.parts)  # `atomic_directory`, which lists all in the end
-    listed = not within and (listed or read_digests(path.parent) is not None)
+    # A folder that is not in its place yet gets its list in the end, and is locked until then.
+    unfinished = any(part.startswith(TEMPORARY) for part in path.parent.parts)
+    listed = not unfinished and (listed or read_digests(path.parent) is not None)
     with new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
         os.replace(temporary, path)
         _flush(path.parent)
 
 
 @contextmanager
-def atomic_directory(path: str | Path) -> Iterator[Path]:
+def atomic_directory(path: str | Path, *, kind: str | None = None) -> Iterator[Path]:
     """Yields a temporary directory beside ``path`` and puts it in its place on success, with the list of its digests.
 
-    Raises `UserError` before any work where ``path`` is a file, nothing can be written there, or it holds files that this
-    toolkit did not write (see `digests`): these are never removed.
+    Raises `UserError` before any work where nothing can be written there, or `check_replaceable` does.
     """
     path = Path(path).resolve()  # "." can be neither renamed nor written beside
     make_room(path, "folder")
     _recover(path)
     remove_leftovers(path.parent, path.name)
-    check_replaceable(path)
+    check_replaceable(path, kind=kind)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
         _lock(descriptor)
-        yield temporary
-        temporary.chmod(0o777 & ~current_umask())
-        list_folder(temporary)
-        flush_files([*temporary.rglob("*"), temporary])
-        check_replaceable(path)
+        with _told_of_the_disk(path):
+            yield temporary
+            temporary.chmod(0o777 & ~current_umask())
+            list_folder(temporary)
+            flush_files([*temporary.rglob("*"), temporary])
+        check_replaceable(path, kind=kind)
         _put_in_place(temporary, path)
         _flush(path.parent)
     finally:
@@ -137,8 +155,12 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def check_replaceable(path: str | Path) -> None:
-    """Raises `UserError` where ``path`` holds anything that this toolkit did not write, or is no folder."""
+def check_replaceable(path: str | Path, *, kind: str | None = None) -> None:
+    """Raises `UserError` where the folder ``path`` must not be replaced; long work asks before it begins.
+
+    That is where it is no folder, holds anything that this toolkit did not write (see `digests`), or is one of another kind:
+    all folders of a ``kind`` hold the file of that name.
+    """
     path = Path(path)
     if not path.exists():
         return
@@ -150,6 +172,18 @@ def check_replaceable(path: str | Path) -> None:
             f"{path} holds files that asr-distill did not write ({', '.join(foreign[:5])}{more}), expected a new or empty"
             " folder, or one of its own to replace; name another folder, or move these files away"
         )
+    if kind is not None and not (path / kind).is_file() and (held := sorted(name for name in read_digests(path) or {})):
+        raise UserError(
+            f"{path} is a folder of another kind (it has no {kind}, but {', '.join(held[:5])}), expected a new or empty folder,"
+            " or one of the same kind to replace; name another folder"
+        )
+
+
+def free_name(path: str | Path) -> str:
+    """``path``, or where something is there a name like it that is free, quoted for a shell: for hints that write there."""
+    path = Path(path)
+    others = (path.with_name(f"{path.resolve().name}_new{number or ''}") for number in itertools.count())
+    return shlex.quote(str(next(name for name in itertools.chain([path], others) if not os.path.lexists(name))))
 
 
 def check_own(*files: Path) -> None:

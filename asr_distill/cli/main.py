@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import OptionParser, UserError, end_with_parent, refuse_missing
+from asr_distill.base import OptionParser, end_with_parent, refuse_missing, run_as_command
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
 # `asr-distill --help` answers without importing torch.
@@ -103,9 +103,9 @@ def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status: 0 done, 1 a user's mistake, 2 wrong usage, 130 interrupted.
+    """Runs one subcommand and returns the exit status of `run_as_command`; 2 for wrong usage.
 
-    Where another command of this toolkit began this process, it ends with that one.
+    Where another command of this toolkit, or a recipe, began this process, it ends with that one.
     """
     of_other = end_with_parent()
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -113,29 +113,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(chosen).parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
-    try:
-        refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
-        if getattr(args, "imports", None):
-            from asr_distill.models import import_networks
+    return run_as_command(f"asr-distill {args.subcommand}", lambda: _run(args), of_other=of_other)
 
-            import_networks(args.imports)
-        return int(args.run(args) or 0)
-    except UserError as error:
-        print(f"asr-distill {args.subcommand}: error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # the machine's or the user's doing: a full disk, a file for a folder, no permission
-        if error.filename is None and error.errno is None:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"asr-distill {args.subcommand}: error: {where}{error.strerror}; mend that and run it again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        if of_other:  # which is interrupted as well, and says so
-            return 130
-        print(f"asr-distill {args.subcommand}: interrupted; run it again to continue", file=sys.stderr)
-        return 130
+
+def _run(args: argparse.Namespace) -> int:
+    refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
+    if getattr(args, "imports", None):
+        from asr_distill.models import import_networks
+
+        import_networks(args.imports)
+    return int(args.run(args) or 0)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, track, write_json
+from asr_distill.base import UserError, check_own, only_writer, track, write_json, written_together
 from asr_distill.cli.main import emit
 from asr_distill.cli.tree import EXAMPLE
 from asr_distill.data.checks import load_cuts
@@ -28,6 +28,7 @@ from asr_distill.senones import (
 )
 from asr_distill.senones.tree_features import add_deltas, cepstra, normalised_by_speaker
 
+_SENONES, _FACTS = "senones.json", "tree.json"
 _log = logging.getLogger("asr_distill")
 
 
@@ -37,10 +38,11 @@ def grow(args: argparse.Namespace) -> int:
     absent = [f"--{name}" for name in needed if getattr(args, name) is None]
     if absent:
         raise UserError(f"missing {', '.join(absent)}; example: {EXAMPLE}")
+    check_own(args.output / _SENONES, *(() if args.monophone else (args.output / _FACTS,)))
     topology = topology_of_lang(args.lang, silence_pdf_classes=args.silence_pdf_classes)
     if args.monophone:
         inventory = SenoneInventory(topology, monophone_tree(topology))
-        inventory.save(args.output / "senones.json")
+        inventory.save(args.output / _SENONES)
         emit(
             args,
             {"senones": inventory.num_senones, "hash": inventory.hash},
@@ -75,7 +77,6 @@ def grow(args: argparse.Namespace) -> int:
     )
     grown = time.monotonic()
     inventory = SenoneInventory(topology, tree)
-    inventory.save(args.output / "senones.json")
     result = {
         "senones": inventory.num_senones,
         "hash": inventory.hash,
@@ -96,9 +97,11 @@ def grow(args: argparse.Namespace) -> int:
         "cuts_without_alignment": missing,
         "seconds": {"statistics": round(gathered - start, 3), "tree": round(grown - gathered, 3)},
     }
-    write_json(args.output / "tree.json", result, listed=True)
+    with only_writer(args.output / _SENONES), written_together():
+        write_json(args.output / _FACTS, result, listed=True)
+        inventory.save(args.output / _SENONES)
     _warn_of_a_poor_tree(report, hours, automatic=args.num_leaves is None)
-    emit(args, result, _growth_text(result, args.output / "senones.json"))
+    emit(args, result, _growth_text(result, args.output / _SENONES))
     return 0
 
 

@@ -16,15 +16,25 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from numpy.typing import NDArray
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, track, write_json, write_text
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    check_replaceable,
+    hash_of_object,
+    track,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from asr_distill.data.audio_files import ByteOrder, read_audio, write_wav
 from asr_distill.data.resampling import resample
 
 SpeakerSource = Literal["supervision", "recording", "utterance"]  # who is a speaker where the data name none
+CORPUS_FILE = "corpus.json"
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
 _ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
@@ -87,11 +97,11 @@ def write_manifests(
     check_utterances(splits)
     problems: list[str] = []
     rates: Counter[int] = Counter()
-    with atomic_directory(output) as folder:
+    with atomic_directory(output, kind=CORPUS_FILE) as folder:
         counts: dict[str, Any] = {}
         for split, utterances in splits.items():
             cuts = _build_cuts(split, utterances, folder, output, options, problems, rates, check)
-            CutSet.from_cuts(cuts).to_file(str(folder / f"cuts_{split}.jsonl.gz"))
+            write_jsonl(folder / f"cuts_{split}.jsonl.gz", (cut.to_dict() for cut in cuts))
             counts[split] = count_cuts(cuts)
         # Bounded when all parts are read: a share that one part suggests would be too small for the next.
         _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
@@ -120,7 +130,7 @@ def write_manifests(
             "words_not_in_lexicon": missing,
             "left_out": problems,
         }
-        write_json(folder / "corpus.json", description)
+        write_json(folder / CORPUS_FILE, description)
     for split, numbers in counts.items():
         _log.info(
             "%s: %d utterances, %d speakers, %d words, %.3f h",
@@ -180,12 +190,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def check_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file; name a folder")
-    if output.is_dir() and any(output.iterdir()) and not (output / "corpus.json").is_file():
-        raise UserError(
-            f"--output {output} holds files that are not manifests (no corpus.json): name another folder or empty it"
-        )
+    """Raises `UserError` where manifests cannot go to ``output``; asked before the audio is read."""
+    check_replaceable(output, kind=CORPUS_FILE)
 
 
 def _bound_problems(problems: Sequence[str], total: int, allow_bad: float) -> None:

@@ -65,7 +65,7 @@ def load_features(cut: Any) -> np.ndarray:
     whole = abs(stored.start - cut.start) < 1e-3 and abs(stored.duration - cut.duration) < 1e-3
     try:
         features = stored.load() if whole else stored.load(start=cut.start, duration=cut.duration)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{name_of(cut)}: its features cannot be read ({error}); run `asr-distill features` again") from None
     if features.shape != (num_frames_of(cut), stored.num_features):
         raise UserError(
@@ -145,7 +145,7 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
     _check_digest(stored.array)
     try:
         values = stored.load()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"{name_of(cut)}: its labels cannot be read ({error}); run `asr-distill tree` or `align` again"
         ) from None

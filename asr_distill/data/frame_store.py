@@ -15,6 +15,9 @@ from asr_distill.base import (
     UserError,
     atomic_directory,
     check_file,
+    check_replaceable,
+    check_space,
+    free_name,
     hash_of_file,
     hash_of_object,
     read_array,
@@ -24,6 +27,7 @@ from asr_distill.base import (
     write_json,
     write_jsonl,
 )
+from asr_distill.data.array_stream import array_stream
 from asr_distill.data.cut_features import (
     NO_LABEL,
     check_features,
@@ -84,7 +88,8 @@ class FrameStore:
         path = Path(path)
         if not (path / META).is_file():
             raise UserError(
-                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output {path}`"
+                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output"
+                f" {free_name(path)}`"
             )
         meta = read_json(path / META)
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
@@ -227,32 +232,34 @@ def write_frame_store(
     num_senones: the inventory's size; larger labels are refused.
     Raises `UserError` naming the cut whose features are missing, not finite, or differ in length from its labels.
     """
+    check_replaceable(path, kind=META)
     cuts = list(cuts)
     if not cuts:
         raise UserError("there are no cuts to store; run the stage that writes them again")
     config = feature_config or find_feature_config(cuts)
     check_features(cuts, config)
     chosen = gather_normalisation(cuts, normalisation) if isinstance(normalisation, str) else normalisation
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, kind=META) as folder:
         offsets = np.concatenate([[0], np.cumsum([num_frames_of(cut) for cut in cuts])]).astype(np.int64)
         num_frames, dim = int(offsets[-1]), config.num_mel_bins
-        features = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=dtype, shape=(num_frames, dim))
-        labels = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=(num_frames,))
-        for index, cut in enumerate(track(cuts, f"frame store {path}", len(cuts), "cuts")):
-            start, end = offsets[index], offsets[index + 1]
-            normalised = chosen.apply(load_features(cut), normalisation_speaker(cut))
-            features[start:end] = normalised
-            if dtype == "float16" and not np.isfinite(features[start:end]).all():
-                raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
-            labels[start:end] = senone_labels(cut, labels_field, int(end - start), num_senones, senones_hash)
-        num_labelled = int((labels != NO_LABEL).sum())
+        check_space(path, num_frames * (dim * np.dtype(dtype).itemsize + np.dtype(np.int32).itemsize), "the frame store")
+        num_labelled = 0
+        with (
+            array_stream(folder / "features.npy", (num_frames, dim), dtype) as features,
+            array_stream(folder / "labels.npy", (num_frames,), "int32") as labels,
+        ):
+            for cut, length in zip(track(cuts, f"frame store {path}", len(cuts), "cuts"), np.diff(offsets), strict=True):
+                rows = chosen.apply(load_features(cut), normalisation_speaker(cut)).astype(dtype)
+                if dtype == "float16" and not np.isfinite(rows).all():
+                    raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
+                features(rows)
+                senones = senone_labels(cut, labels_field, int(length), num_senones, senones_hash)
+                labels(senones)
+                num_labelled += int((senones != NO_LABEL).sum())
         if num_labelled and senones_hash is None:
             raise UserError(
                 "the cuts have senone labels; name their inventory (senones_hash, or --senones on the command line)"
             )
-        features.flush()
-        labels.flush()
-        del features, labels
         np.save(folder / "offsets.npy", offsets)
         write_jsonl(folder / "cuts.jsonl", ({"id": cut.id, "speaker": speaker_of(cut)} for cut in cuts))
         chosen.save(folder)

@@ -20,6 +20,7 @@ import numpy as np
 
 from asr_distill.base import (
     UserError,
+    free_name,
     from_mapping,
     hash_of_file,
     hash_of_object,
@@ -131,7 +132,8 @@ def read_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
     if not (path / META).is_file():
         raise UserError(
-            f"{path} is not a soft-target store (it has no {META}); write one with `asr-distill soft-targets --output {path}`"
+            f"{path} is not a soft-target store (it has no {META}); write one with `asr-distill soft-targets --output"
+            f" {free_name(path)}`"
         )
     meta = read_json(path / META)
     if not isinstance(meta, dict) or meta.get("kind") != KIND:

@@ -17,7 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_distill.base import DIGESTS_FILE, change_list, flush_files, hash_of_file, make_room, only_process, read_digests
+from asr_distill.base import (
+    DIGESTS_FILE,
+    change_list,
+    failed_write,
+    flush_files,
+    hash_of_file,
+    make_room,
+    only_process,
+    read_digests,
+    write_error,
+)
 from asr_distill.base.digests import TEMPORARY
 
 _JOURNAL = f"{TEMPORARY}arrays"
@@ -50,11 +60,14 @@ class ArrayFiles:
         for leftover in self.storage_path.glob(f"?/{TEMPORARY}*"):
             leftover.unlink()
         self._listed = {name: set(digests) for name, digests in _listed_arrays(self.storage_path)}
-        for line in journal.read_text(encoding="utf-8").splitlines():
+        text = journal.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
             digest, _, name = line.partition("  ")
             if len(digest) == 64 and name:  # else the line that a power cut left
                 self._noted[name].add(digest)
         self._stream = self._entered.enter_context(open(journal, "ab", buffering=0))
+        if text and not text.endswith("\n"):
+            self._stream.write(b"\n")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -82,10 +95,16 @@ class ArrayFiles:
         name, data = self.storage_key(key), stream.getvalue()
         path = self.storage_path / name
         path.parent.mkdir(exist_ok=True)
-        self._note(name, hashlib.sha256(data).hexdigest())
         temporary = path.with_name(f"{TEMPORARY}{path.name}")
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        try:
+            self._note(name, hashlib.sha256(data).hexdigest())
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if (problem := failed_write(error)) is None:
+                raise
+            raise write_error(path, problem) from None
 
     def remove_except(self, kept: Collection[str]) -> int:
         """Removes the arrays whose storage key is not in ``kept``; returns how many. Files that no list of ours names stay."""

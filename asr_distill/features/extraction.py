@@ -15,7 +15,7 @@ from lhotse import CutSet, MonoCut
 from lhotse.features.base import Features
 from lhotse.utils import fastcopy
 
-from asr_distill.base import UserError, hash_of_object, track
+from asr_distill.base import DiskError, UserError, check_space, hash_of_object, track
 from asr_distill.features.array_files import ArrayFiles
 from asr_distill.features.audio import audio_files, change_speed, name_of, pick_channel, read_samples
 from asr_distill.features.fbank import Fbank40, Fbank40Config
@@ -79,6 +79,7 @@ def extract_features(
     done: list[Any] = []
     report = ExtractionReport(CutSet.from_cuts([]))
     rates: Counter[int] = Counter()
+    check_space(folder, _bytes_to_come(pending, Path(folder), config, speeds), "the features")
     with ArrayFiles(Path(folder).resolve()) as arrays:  # manifests name it, and are read from other working directories
         worker = _Worker(arrays, config, tuple(dict.fromkeys(speeds)), channel)
         for cut, outcome in track(_in_threads(worker, pending, jobs), f"features to {folder}", len(pending), "cuts"):
@@ -98,6 +99,13 @@ def extract_features(
     _judge(report, len(pending), max_bad_share)
     report.cuts = CutSet.from_cuts(done)
     return report
+
+
+def _bytes_to_come(cuts: Sequence[Any], folder: Path, config: Fbank40Config, speeds: Sequence[float]) -> float:
+    """Estimated from durations; arrays that are there already are taken to be some of these."""
+    seconds = sum(cut.duration for cut in cuts) * sum(1 / speed for speed in speeds)
+    there = sum(path.stat().st_size for path in folder.glob("?/*.npy"))
+    return max(0.0, seconds / config.frame_shift * config.num_mel_bins * 4 - there)
 
 
 def _in_threads(worker: _Worker, cuts: Sequence[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
@@ -142,6 +150,8 @@ class _Worker:
     def __call__(self, cut: Any) -> list[tuple[Any, bool]] | UserError:
         try:
             return self._store(pick_channel(cut, self.channel))
+        except DiskError:
+            raise
         except UserError as error:
             return error
 

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import UserError, free_name, read_json
 from asr_distill.graph.k2_form import K2Form, check_k2_form
 from asr_distill.lang.symbols import read_symbols
 
@@ -27,7 +27,8 @@ class Graph:
         self.path = Path(path)
         if not (self.path / INFO_NAME).is_file():
             raise UserError(
-                f"{self.path} is not a graph folder (no {INFO_NAME}); next: `asr-distill graph build --output {self.path}`"
+                f"{self.path} is not a graph folder (no {INFO_NAME}); next: `asr-distill graph build --output"
+                f" {free_name(self.path)}`"
             )
         self.info: dict[str, Any] = read_json(self.path / INFO_NAME)
         self._fsas: dict[tuple[str, bool], Any] = {}

@@ -13,6 +13,7 @@ import numpy as np
 from asr_distill.base import (
     UserError,
     atomic_directory,
+    check_replaceable,
     has_file,
     read_json,
     read_text,
@@ -50,6 +51,7 @@ def build_hclg(
     transitions, ``self_loop_scale`` those of staying or leaving. Raises `UserError` where G and the lexicon do not share
     words, LG cannot be determinised, or the phones of the lang directory are not those of the inventory.
     """
+    check_replaceable(out_dir, kind=INFO_NAME)
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
     check_phones(read_symbols(lang_dir / "phones.txt"), inventory, lang_dir)
     disambiguation = [int(value) for value in read_text(lang_dir / "disambig.int").split()]
@@ -102,7 +104,7 @@ def write_graph(
     check_k2_form(form, inventory.num_senones, str(out_dir))
     clock.stop("k2 form")
     k2_sizes = {"states": form.num_states, "arcs": len(form.arcs), "word_sequences": len(form.sequences)}
-    with atomic_directory(out_dir) as folder:
+    with atomic_directory(out_dir, kind=INFO_NAME) as folder:
         if not to_fst(hclg).write(str(folder / FST_NAME)):
             raise UserError(f"could not write {out_dir / FST_NAME}; is the disk full?")
         form.save(folder / K2_NAME)

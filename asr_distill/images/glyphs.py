@@ -71,7 +71,7 @@ def prepare_glyphs(archive: str | Path, output: str | Path, config: GlyphConfig)
         return output
     characters = read_strokes(archive, config.classes)
     strokes = list(characters.values())
-    with atomic_directory(output) as temporary:
+    with atomic_directory(output, kind=_CLASSES) as temporary:
         generator = _generator(config, "train")
         plain = distance_fields(strokes, config.size, None, generator)
         np.save(temporary / _PLAIN, _as_bytes(config.rendering.plain(plain.float() / 255)).numpy())

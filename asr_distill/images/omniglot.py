@@ -81,7 +81,7 @@ def prepare_omniglot(archives: str | Path, output: str | Path, size: int = 32) -
             raise UserError(f"class {name} has no drawing by drawer {absent[0]}; expected {DRAWERS}: copy the archives again")
     ink = torch.from_numpy(np.stack([np.stack([drawings[name][drawer] for drawer in range(DRAWERS)]) for name in names]))
     images = torch.stack([functional.adaptive_avg_pool2d(of_class.float(), size) for of_class in ink])
-    with atomic_directory(output) as temporary:
+    with atomic_directory(output, kind=_CLASSES) as temporary:
         np.save(temporary / _IMAGES, (images * 255).round().to(torch.uint8).numpy())
         write_json(temporary / _CLASSES, {"source": source, "classes": names})
     return output

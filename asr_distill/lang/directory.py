@@ -15,7 +15,7 @@ from asr_distill.base import (
     read_json,
     read_text,
 )
-from asr_distill.lang.layout import FORMAT, write_lang
+from asr_distill.lang.layout import FORMAT, LANG_FILE, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
 from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces
@@ -78,7 +78,7 @@ class Lang:
         lang = cls._assemble(
             lexicon, Path(directory), silence_phones, phones, silence_probability, position_dependent, "phones"
         )
-        with atomic_directory(directory) as temporary:
+        with atomic_directory(directory, kind=LANG_FILE) as temporary:
             write_lang(lang, temporary)
         return lang
 
@@ -111,7 +111,7 @@ class Lang:
         phones = set(lexicon.phones) - set(silence_phones)
         lang = cls._assemble(lexicon, Path(directory), silence_phones, phones, silence_probability, False, "subwords")
         align = cls._assemble(whole, Path(directory) / "align", silence_phones, phones, silence_probability, False, "phones")
-        with atomic_directory(directory) as temporary:
+        with atomic_directory(directory, kind=LANG_FILE) as temporary:
             write_lang(lang, temporary)
             subwords.save(temporary)
             (temporary / "align").mkdir()
@@ -158,11 +158,11 @@ class Lang:
         Raises `UserError` where it is incomplete or its contents do not give the hash in ``lang.json``.
         """
         directory = Path(directory)
-        if not (directory / "lang.json").is_file():
+        if not (directory / LANG_FILE).is_file():
             raise UserError(
                 f"{directory} is not a lang directory (no lang.json in it); write one with `asr-distill lang build`"
             )
-        parameters = read_json(directory / "lang.json")
+        parameters = read_json(directory / LANG_FILE)
         if parameters.get("format") != FORMAT:
             raise UserError(
                 f"{directory / 'lang.json'}: found format {parameters.get('format')!r}, expected {FORMAT!r}; build it again"

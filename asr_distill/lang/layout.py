@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asr_distill.lang.directory import Lang
 
 FORMAT = "asr_distill.lang/1"
+LANG_FILE = "lang.json"
 
 
 def write_lang(lang: Lang, directory: Path) -> None:
@@ -36,7 +37,7 @@ def write_lang(lang: Lang, directory: Path) -> None:
         write_text(directory / f"{name}.fst.txt", fst.to_text())
         fst.to_kaldifst().write(str(directory / f"{name}.fst"))
     write_json(
-        directory / "lang.json",
+        directory / LANG_FILE,
         {
             "format": FORMAT,
             "kind": lang.kind,

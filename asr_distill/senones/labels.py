@@ -163,7 +163,7 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
         try:
             labels = np.asarray(cut.load_senones(), dtype=np.int32)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"the labels of cut {cut.id!r} cannot be read ({error}); run `asr-distill tree label` again"
             ) from None

@@ -74,6 +74,12 @@ def test_a_folder_of_something_else_and_a_file_are_not_replaced(tmp_path: Path) 
     assert {path.name for path in tmp_path.rglob("*")} == {"home", "thesis.tex"}
 
 
+def test_a_file_that_is_listed_is_written_into_an_unfinished_folder(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "d") as folder:
+        write_json(folder / "x.json", 1, listed=True)  # the folder's lock is this process's own
+    assert check_folder(tmp_path / "d") == 1
+
+
 def test_only_a_folder_that_we_wrote_whole_is_replaced(tmp_path: Path) -> None:
     make(tmp_path / "graph", words="a")
     make(tmp_path / "graph", words="b")

@@ -28,7 +28,7 @@ import kills
 import world
 from run_kills import normal_or_broken
 
-from asr_distill.base import DIGESTS_FILE, digests
+from asr_distill.base import digests
 from asr_distill.base.digests import TEMPORARY
 
 KINDS = ("flip", "cut", "empty", "missing")

@@ -56,11 +56,10 @@ def _no_grace() -> None:
 class Harness:
     """The world in ``folder``, which is the working directory."""
 
-    def __init__(self, folder: Path, seed: int, budget: float) -> None:
+    def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.random = folder, random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.until = time.monotonic() + budget
 
     def command(self, step: world.Step) -> Any:
         from asr_distill.cli.main import main
@@ -111,8 +110,6 @@ class Harness:
         points += [("kill_after", seconds * self.random.random()) for _ in range(by_time)]
         for how, when in points:
             for state in ("before", "after"):
-                if time.monotonic() > self.until:
-                    break
                 self.put(step, before if state == "before" else after)
                 status, _ = kills.run_forked(self.command(step), **{how: when})
                 place = f"{' '.join(step.words)} [{how} {when}, {state}]"
@@ -129,7 +126,7 @@ class Harness:
 
     def check_whole(self, place: str, expected: dict[str, Any], found: dict[str, Any]) -> None:
         """Over a finished output: what is there is whole, at any moment."""
-        broken = [name for name in found if "/.asr-distill-" not in name and expected.get(name, 0) != found[name]]
+        broken = [name for name in found if name in expected and expected[name] != found[name]]
         broken += [name for name in expected if name not in found]
         if broken:
             self.wrong.append(f"{place}: between, not as before: {', '.join(broken[:3])}")
@@ -154,7 +151,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=6, help="operations at which each command is killed, from two states")
     parser.add_argument("--by-time", type=int, default=1, help="kills at random moments, likewise")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, default=600, help="seconds")
+    parser.add_argument("--until", help="name of the last command to run")
     parser.add_argument("--only", nargs="*", help="names of commands")
     args = parser.parse_args()
     import torch
@@ -163,13 +160,16 @@ def main() -> None:
     folder = args.folder / "world"
     folder.mkdir(parents=True)
     world.write_corpus(folder)
-    world.write_omniglot(folder)
+    if args.until is None:
+        world.write_omniglot(folder)
     os.environ["OMNIGLOT_DIR"] = str(folder)
     os.chdir(folder)
-    harness = Harness(folder, args.seed, args.budget)
+    harness = Harness(folder, args.seed)
     for step in world.steps():
         chosen = args.only is None or step.name in args.only
         harness.kill(step, args.kills if chosen else 0, args.by_time if chosen else 0)
+        if step.name == args.until:
+            break
     print(json.dumps({"kills": dict(harness.counts), "wrong": harness.wrong}, indent=1))
 
 

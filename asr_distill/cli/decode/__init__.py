@@ -78,14 +78,16 @@ def run(args: argparse.Namespace) -> int:
     """Runs the subcommand."""
     import time
 
-    from asr_distill.base import UserError, read_json, write_json
+    from asr_distill.base import UserError, check_replaceable, read_json, write_json
     from asr_distill.cli.decode.inputs import check_input_options, phone_references, read_cuts, scored_utterances
     from asr_distill.cli.decode.models import open_model
     from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final
     from asr_distill.cli.main import emit
     from asr_distill.decoding.evaluation import Setting, decode_utterances
+    from asr_distill.decoding.outputs import DECODE_FILE
 
     began = time.perf_counter()
+    check_replaceable(args.output, kind=DECODE_FILE)
     check_input_options(args)
     tuned = read_json(args.scales_from) if args.scales_from else {}
     graphs = _graphs(args, tuned)
