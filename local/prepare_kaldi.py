@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_distill.base import UserError
+from asr_distill.data.corpora import AudioOptions
 from asr_distill.data.custom import prepare_custom
 from asr_distill.data.preparation import add_common_options, audio_options, run_script
 from asr_distill.data.transcript_words import WordOptions
@@ -46,13 +47,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="HZ",
         help="write other recordings anew at this rate (default: they stay as they are)",
     )
+    parser.add_argument(
+        "--clip-segments",
+        type=float,
+        default=AudioOptions.clip,
+        metavar="SECONDS",
+        help="cut off what ends up to so much after its recording; Kaldi: 0.5 (default: %(default)s, a frame)",
+    )
     words = parser.add_argument_group("words")
     words.add_argument("--lexicon", type=Path, metavar="FILE", help="lexicon.txt, lexiconp.txt or .dic, taken along")
     words.add_argument(
         "--lexicon-format",
         choices=FORMATS,
         default="auto",
-        help="columns, comments and alternatives of --lexicon; auto: as the whole file shows, or an error (default: %(default)s)",
+        help="columns, comments and alternatives of --lexicon; auto: as the file shows, or an error (default: %(default)s)",
     )
     words.add_argument("--cmudict", choices=("yes", "no"), default="no", help="CMUdict for words that the lexicon lacks")
     words.add_argument(
@@ -78,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(
             f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once"
         )
+    if not 0 <= args.clip_segments <= 10:
+        raise UserError(f"--clip-segments {args.clip_segments:g}: expected seconds from 0 to 10")
     if args.sampling_rate is not None and args.sampling_rate < 1:
         raise UserError(f"--sampling-rate {args.sampling_rate}: expected a number of hertz such as 16000")
     prepare_custom(
@@ -92,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else WordOptions(
             args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa, args.lexicon_format
         ),
-        options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate),
+        options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate, clip=args.clip_segments),
     )
 
 

@@ -4,7 +4,7 @@
 #   bash local/setup.sh                      .venv; with k2 where the interpreter allows it (Python 3.11 or 3.10), else torch 2
 #   bash local/setup.sh --flavour torch2     .venv-torch2: torch 2.13, no k2, kaldi-decoder searches (Python 3.10 to 3.13)
 #   bash local/setup.sh --k2-wheel FILE      .venv-k2: a wheel of k2 that you have, with the torch it was built for; --torch
-#                                            VERSION where its name does not say which
+#                                            VERSION where it does not say which. K2_WHEEL=FILE does the same for every recipe
 #   bash local/setup.sh --print-venv         the last line printed is the environment's folder
 #
 # --python PATH picks the interpreter, --venv DIR the folder.
@@ -33,6 +33,7 @@ done
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 
 case "$flavour" in ""|k2|torch2) ;; *) say "unknown flavour '$flavour': k2 or torch2"; exit 2 ;; esac
+[ -n "$flavour" ] || k2_wheel=${k2_wheel:-${K2_WHEEL:-}}
 if [ -n "$k2_wheel" ]; then
   case "$k2_wheel" in /*) ;; *) k2_wheel=$here/$k2_wheel ;; esac
   [ "$flavour" != k2 ] || { say "--k2-wheel brings its own torch, --flavour k2 is torch 1.13.1 with the locked k2: give one of them"; exit 2; }
@@ -90,7 +91,8 @@ PY
   [ "$flavour" = k2 ] || install "torch==$torch"
   install --no-deps --no-build-isolation -e .
   if [ -n "$k2_wheel" ]; then
-    install --no-deps "$k2_wheel"
+    case "$torch" in 1.*|2.[0-2]|2.[0-2].*) install 'numpy<2' 'lhotse<1.32.1' ;; esac  # built against numpy 1
+    install "torch==$torch" "$k2_wheel"
     "$venv/bin/python" -c 'import k2' || die "k2 from $k2_wheel does not import beside torch $torch (above); is it built for another?"
   fi
   echo "$stamp" > "$venv/.asr-distill-setup"

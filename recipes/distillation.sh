@@ -87,7 +87,8 @@ search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each 
     [ "$name" != phones ] || phones=(--graph "$exp/graph/senones/phones" --alignments "$exp/align/alignments_test.jsonl.gz")
     # shellcheck disable=SC2086
     distill decode --model "$exp/models/$1/seed$2" --system "$1" --cuts "$exp/senones/labels/cuts_test.jsonl.gz" \
-      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $network_options $beam_options
+      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $network_options $beam_options \
+      ${allow_bad:+--max-bad-share "$allow_bad"}
   done
 }
 
@@ -158,7 +159,7 @@ transfer_students() {
   local transfer_frames=$exp/transfer/frames/train cuts=$exp/fbank_transfer/cuts_train.jsonl.gz
   local alignments=$exp/transfer/alignments_train.jsonl.gz labels=$exp/transfer/labels/cuts_train.jsonl.gz
   distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_transfer" --speed-perturb "$transfer_speeds" \
-    --config "$feature_config" --jobs "$threads"
+    --config "$feature_config" --jobs "$threads" ${allow_bad:+--max-bad-share "$allow_bad"}
   distill align forced --cuts "$cuts" --lang "$exp/lang" --scores-from "$exp/models/first/seed0" --output "$alignments"
   distill tree label --inventory "$exp/senones/senones.json" --alignments "$alignments" --cuts "$cuts" --output "$labels"
   write_frames "$labels" "$exp/senones/senones.json" "$transfer_frames" "$exp/senones/frames/train"

@@ -21,6 +21,7 @@ prepare=""                 # local/prepare_NAME.py with its options, without --o
 split=""                   # --split of that script, where it has one
 size=""                    # --size of that script, where it has one
 feature_config=recipes/conf/fbank.yaml
+allow_bad=""               # share of utterances (0 to 1) that features and search leave out where they cannot be used; each is listed
 normalisation=speaker
 speed_perturb=0.9,1.0,1.1  # 1.0 for none
 # --- lexicon and language models
@@ -129,7 +130,7 @@ prepare_corpus() {
 }
 
 compute_features() {
-  local options=(--config "$feature_config" --jobs "$threads")
+  local options=(--config "$feature_config" --jobs "$threads" ${allow_bad:+--max-bad-share "$allow_bad"})
   distill features --cuts "$exp"/manifests/cuts_{train,dev,test}.jsonl.gz --output "$exp/fbank" "${options[@]}"
   [ "$speed_perturb" = 1.0 ] || distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_perturbed" \
     --speed-perturb "$speed_perturb" "${options[@]}"
@@ -256,7 +257,7 @@ build_graphs() {
 decode_system() {
   local system=$1 model=$2 inventory=$3 labels=$4 pattern=$5 first=${6%% *} name engine folder output
   # shellcheck disable=SC2206  # the options are words
-  local decode=(decode --model "$model" --system "$system" $network_options) cuts=$labels/cuts
+  local decode=(decode --model "$model" --system "$system" $network_options ${allow_bad:+--max-bad-share "$allow_bad"}) cuts=$labels/cuts
   for name in $language_models; do
     folder=${pattern//\{lm\}/$name}
     # shellcheck disable=SC2086
@@ -334,7 +335,7 @@ wider_beams() {  # the same search with wider beams: what it changes is search e
     # shellcheck disable=SC2086
     distill decode --model "$exp/models/baseline/seed$seed" --system baseline_wide --engine "$first" \
       --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed$seed/dev/tuned.json" \
-      $wide_options --output "$exp/decode/baseline_wide_$name/seed0/test"
+      $wide_options ${allow_bad:+--max-bad-share "$allow_bad"} --output "$exp/decode/baseline_wide_$name/seed0/test"
   done
 }
 
@@ -354,6 +355,8 @@ report() {
 data_stages=7  # the first stages, which all others stand on
 note_options
 run_stage 1 prepare "the corpus" "manifests/" prepare_corpus
+# What a recipe leaves to the size of the corpus, where its conf has the function recipe_sizes, is decided here.
+if declare -F recipe_sizes > /dev/null; then recipe_sizes; note_options; fi
 run_stage 2 features "manifests/" "fbank/, fbank_perturbed/" compute_features
 run_stage 3 lang "manifests/" "lang/" build_lang
 run_stage 4 monophone "fbank/, lang/" "mono/" train_monophone

@@ -99,9 +99,14 @@ class DiagGmm:
         """Reads what `save` wrote. Raises `UserError` where the file is missing or something else."""
         values, _ = read_tensors(path, again="train the GMM: asr-distill align mono")
         try:
-            return cls(*(values[name] for name in ("weights", "means", "variances", "offsets")))
+            gmm = cls(*(values[name] for name in ("weights", "means", "variances", "offsets")))
+            if wrong := [name for name, array in gmm.arrays().items() if not np.isfinite(array).all()]:
+                raise KeyError(f"{wrong[0]} holds NaN or infinity")
+            if min(gmm.variances.min(), gmm.weights.min()) <= 0:
+                raise KeyError("a variance or a weight is not above 0")
         except KeyError as error:
             raise UserError(f"{path} is not a GMM of this program ({error}); train it again: asr-distill align mono") from None
+        return gmm
 
 
 @dataclass(eq=False)

@@ -95,7 +95,10 @@ class GmmModel:
                 f" {inventory.num_senones} of {cepstra.dimension}; train it again"
             )
         stored = read_tensors(folder / _TRANSITIONS)[0] if has_file(folder / _TRANSITIONS) else {}
-        model = cls(inventory, gmm, cepstra, stored.get("log_probabilities"))
+        log_probabilities = stored.get("log_probabilities")
+        if log_probabilities is not None and not (log_probabilities < np.inf).all():  # NaN neither
+            raise UserError(f"{folder / _TRANSITIONS} holds log-probabilities that are NaN or infinite; train it again")
+        model = cls(inventory, gmm, cepstra, log_probabilities)
         if facts.get("gmm_hash", model._hash()) != model._hash():
             raise UserError(f"{folder}: {_GMM} and {_TRANSITIONS} are not those that {_FACTS} describes; train it again")
         return model

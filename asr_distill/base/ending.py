@@ -11,6 +11,7 @@ from types import FrameType
 
 from asr_distill.base.disk import failed_write
 from asr_distill.base.errors import UserError
+from asr_distill.base.terminal import printable
 
 _NUMBERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -19,8 +20,8 @@ def run_as_command(name: str, action: Callable[[], int | None], *, of_other: boo
     """Runs ``action`` and returns the exit status; what ends it is told in one message on standard error, after ``name``.
 
     0: done, or what ``action`` returns; 1: a mistake of the user's, or a full disk and the like; 130: interrupted; 143 and 129:
-    ended by SIGTERM and SIGHUP. Other exceptions are mistakes of ours, and are raised, as is a closed pipe. of_other: another
-    command began this process, is interrupted as well, and says so.
+    ended by SIGTERM and SIGHUP. ``of_other``: another command began this one, is interrupted as well, and says so. A pipe that
+    nobody reads is left to the caller. Other exceptions are mistakes of ours, and are raised.
     """
     try:
         with ended_in_order():
@@ -29,6 +30,8 @@ def run_as_command(name: str, action: Callable[[], int | None], *, of_other: boo
         return _told(f"{name}: error: {error}", 1)
     except BrokenPipeError:
         raise
+    except MemoryError as error:
+        return _told(f"{name}: error: not enough memory ({error}); use smaller sizes", 1)
     except KeyboardInterrupt:
         if of_other:
             return 130
@@ -44,7 +47,7 @@ def run_as_command(name: str, action: Callable[[], int | None], *, of_other: boo
 
 
 def _told(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     return status
 
 

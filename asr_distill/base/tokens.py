@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
+from asr_distill.base.errors import UserError
 from asr_distill.base.text import has_odd_character
 
 _MARKUP = re.compile(r"[\s(){}]|^;|^(?:[/@]|<ALT(?:_BEGIN|_END)?>)$")
@@ -15,10 +16,10 @@ def escape_token(token: str) -> str:
     """The token as one field of trn, ctm or stm: unchanged, or with its blanks, brackets and whatever else means something
     there as ``%XX``; `unescape_token` gives it back.
 
-    Raises `ValueError` for an empty token, which has no such form.
+    Raises `UserError` for an empty token, which has no such form.
     """
     if not token:
-        raise ValueError("an empty id or word cannot be written into a trn or ctm file")
+        raise UserError("an empty id or word cannot be written into a trn or ctm file; name the cut")
     return _quoted(token) if _is_special(token) or _unquoted(token) != token else token
 
 

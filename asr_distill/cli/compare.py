@@ -61,21 +61,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(answer: dict[str, Any], title: str, higher_is_better: bool) -> str:
+    from asr_distill.scoring import named_unit
+
     lines = []
     for side in ("a", "b"):
         value = answer[f"{side}_value"]
         seeds = answer[f"seeds_{side}"]
         shown = "-" if value is None else f"{value:.2f}"
         lines.append(f"{side.upper()}  {shown} %  {answer[side]}{f' (mean of {seeds} seeds)' if seeds > 1 else ''}")
-    if answer["difference"] is None or answer["ci95"] is None:
+    if answer["difference"] is None:
         lines.append(f"{title}: nothing to compare, there is nothing to divide by")
+    elif answer["ci95"] is None:
+        lines.append(
+            f"{title}, A - B: {answer['difference']:+.2f} points; {answer['units']} utterances are too few for an interval"
+        )
     else:
         low, high = answer["ci95"]
         better = "higher is better" if higher_is_better else "lower is better"
         lines.append(f"{title}, A - B: {answer['difference']:+.2f} points, 95 % [{low:+.2f}, {high:+.2f}] ({better})")
         lines.append(
             f"probability that A is better: {answer['p_improvement']:.3f}"
-            f" ({answer['samples']} bootstrap samples over {answer['units']} {answer['unit']}s"
+            f" ({answer['samples']} bootstrap samples over {answer['units']} {named_unit(answer['unit'])}"
             + (", seeds drawn too)" if answer["seeds_a"] + answer["seeds_b"] > 2 else ")")
         )
     return "\n".join(lines)

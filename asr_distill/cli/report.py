@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import sys
 from pathlib import Path
 
 EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/recipe.report.yaml --publish recipes/an4"
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         results_markdown,
         results_page,
         systems_table,
+        transcribe_command,
+        verdict,
     )
 
     if (args.results is None) == (args.run_directory is None) or (args.run_directory and not args.config):
@@ -52,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.results and args.command is not None:
         raise UserError("--command is of a run; leave it out with --results, which says its own")
     figures: list[Path] = []
+    transcribe = None
     if args.results:
         results = read_json(args.results)
         check_results(results)
@@ -71,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         folder = args.publish or args.run_directory
         written = [str(path) for path in publish(report, args.run_directory, folder, config.pictures)]
         results = report.results
+        program = sys.argv[0] if Path(sys.argv[0]).name == "asr-distill" else "asr-distill"
+        transcribe = transcribe_command(args.run_directory, config, results, program)
         figures = [path for name in (*config.figures, *config.pictures) if (path := Path(args.run_directory) / name).is_file()]
     if args.plots:
         from asr_distill.report.plots import plot_systems
@@ -84,7 +90,11 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         _log.info("wrote %s", path)
     show = args.table or args.results or not args.publish
-    source = f"source of the data: {results['data']['source']}"
-    text = f"{systems_table(results)}\n\n{source}" if show else "\n".join(f"wrote {path}" for path in written)
+    lines = [f"wrote {path}" for path in written]
+    if show:
+        lines = [systems_table(results), "", f"source of the data: {results['data']['source']}"]
+        last = {"verdict": verdict(results), "report": args.html, "your own recording": transcribe}
+        lines += [f"{name}: {said}" for name, said in last.items() if said]
+    text = "\n".join(lines)
     emit(args, results, text)
     return 0

@@ -57,9 +57,8 @@ def prepare_custom(
     rates = [int(rate) for rate in description["recordings_by_rate"]]
     if description["sampling_rate"] is None and rates != [_USUAL_RATE]:
         _log.info(
-            "recordings at %s Hz: features resample them to the rate of the filterbank's configuration, %d Hz by default%s",
+            "recordings at %s Hz: features resample them to the rate of the filterbank's configuration, %d Hz by default",
             *(" and ".join(map(str, rates)), _USUAL_RATE),
-            "; for telephone speech --feature-config recipes/conf/fbank_8khz.yaml" if 8000 in rates else "",
         )
     return description
 

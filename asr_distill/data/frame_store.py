@@ -17,6 +17,7 @@ from asr_distill.base import (
     check_file,
     check_replaceable,
     check_space,
+    found_instead,
     free_name,
     hash_of_file,
     hash_of_object,
@@ -35,17 +36,18 @@ from asr_distill.data.cut_features import (
     gather_normalisation,
     load_features,
     normalisation_speaker,
-    num_frames_of,
     senone_labels,
     speaker_of,
 )
 from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.frame_counts import num_frames_of
 
 KIND = "asr_distill frame store"
 SCHEMA = 1
 IGNORE_INDEX = -100  # what torch's cross entropy leaves out
 META = "meta.json"
+_CHECKED_FRAMES = 1 << 15  # at a time
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,8 @@ class FrameStore:
         """Opens a store. Raises `UserError` where it is absent, foreign, of another version, or a file was cut short."""
         path = Path(path)
         if not (path / META).is_file():
-            raise UserError(
-                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output"
-                f" {free_name(path)}`"
-            )
+            again = f"write one with `asr-distill frames --output {free_name(path)}`"
+            raise UserError(f"{path} is not a frame store (it has no {META}); {found_instead(path, again)}")
         meta = read_json(path / META)
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise UserError(f"{path / META} does not describe a frame store; give the folder that `asr-distill frames` wrote")
@@ -192,6 +192,25 @@ class FrameStore:
         """Features ``(T, D)`` and labels ``(T,)`` of one cut, by number or id; views into the files."""
         cut = self.cut(which)
         return self.features[cut.start : cut.end], self.labels[cut.start : cut.end]
+
+    def check_finite(self) -> None:
+        """Raises `UserError` naming the first cut and frame whose features hold NaN or infinity; reads all of them, once."""
+        if self._not_finite is not None:
+            frame = self._not_finite
+            index = int(np.searchsorted(self.offsets, frame, side="right")) - 1
+            value = self.features[frame][~np.isfinite(self.features[frame])][0]
+            raise UserError(
+                f"{self.path}: frame {frame - self.offsets[index]} of cut {self.cut_ids[index]!r} holds {value}, expected"
+                " finite features; look at its audio, and write the store again with `asr-distill frames`"
+            )
+
+    @cached_property
+    def _not_finite(self) -> int | None:
+        for start in range(0, self.num_frames, _CHECKED_FRAMES):
+            finite = np.isfinite(self.features[start : start + _CHECKED_FRAMES])
+            if not finite.all():
+                return start + int(np.flatnonzero(~finite.all(axis=1))[0])
+        return None
 
     def labelled_frames(self) -> np.ndarray:
         """Indices ``(M,)`` int64 of the frames that have a label."""

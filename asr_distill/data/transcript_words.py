@@ -7,6 +7,7 @@ Comes in: the parts of a corpus and a lexicon, CMUdict, or neither (subwords). G
 from __future__ import annotations
 
 import dataclasses
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ _SHOWN = 30  # words named in an error; the rest are counted
 class WordOptions:
     """Where pronunciations come from, and what can be recognised.
 
-    ``lexicon``: a file that `Lexicon.read` reads, in ``lexicon_format``. ``cmudict``: CMUdict for words that it lacks. ``vocabulary``: all words of
-    the lexicon, or those of the training transcripts. ``unknown_word``: stands for words without a pronunciation. ``arpa``: a
-    language model, whose words are then what can be recognised.
+    ``lexicon``: a file that `Lexicon.read` reads, in ``lexicon_format``. ``cmudict``: CMUdict for words that it lacks.
+    ``vocabulary``: all words of the lexicon, or those of the training transcripts. ``unknown_word``: stands for words without
+    a pronunciation. ``arpa``: a language model, whose words are then what can be recognised.
     """
 
     lexicon: Path | None = None
@@ -162,6 +163,9 @@ def _missing_message(
     folded = {word.lower(): word for word in lexicon.words}
     other = next(((word, folded[word.lower()]) for word in absent if word.lower() in folded), None)
     case = f" The lexicon has {other[1]} for {other[0]}: write both in one case." if other else ""
+    bare = ((word, folded.get(word.lower().strip(string.punctuation))) for word in absent if word.lower() not in folded)
+    marked = next(((word, without) for word, without in bare if without), None)
+    case += f" The lexicon has {marked[1]} for {marked[0]}: take punctuation off the transcripts." if marked else ""
     if options.lexicon:
         following = "add them to the lexicon" + ("" if options.cmudict else ", or --cmudict yes where its phones are CMUdict's")
     else:

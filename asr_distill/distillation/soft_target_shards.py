@@ -20,6 +20,7 @@ import numpy as np
 
 from asr_distill.base import (
     UserError,
+    found_instead,
     free_name,
     from_mapping,
     hash_of_file,
@@ -131,10 +132,8 @@ def save_array(path: Path, array: np.ndarray) -> str:
 def read_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
     if not (path / META).is_file():
-        raise UserError(
-            f"{path} is not a soft-target store (it has no {META}); write one with `asr-distill soft-targets --output"
-            f" {free_name(path)}`"
-        )
+        again = f"write one with `asr-distill soft-targets --output {free_name(path)}`"
+        raise UserError(f"{path} is not a soft-target store (it has no {META}); {found_instead(path, again)}")
     meta = read_json(path / META)
     if not isinstance(meta, dict) or meta.get("kind") != KIND:
         raise UserError(

@@ -10,10 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_distill.base import (
-    UserError,
-    check_file,
-)
+from asr_distill.base import UserError, check_file
 
 _UNSIGNED_BYTE = 0x08
 _KINDS = {1: "labels", 3: "images"}

@@ -46,14 +46,15 @@ class _Reader:
         return UserError(f"{self.path}, line {self.number}: {message}")
 
     def next_line(self) -> str:
-        for self.number, line in self.lines:
-            stripped = line.strip(" \t")
-            if stripped:
+        for number, line in self.lines:
+            self.number = number
+            if stripped := line.strip(" \t"):
                 return stripped
         raise self.fail("the file ends here; expected \\end\\ (is it cut short?)")
 
     def read(self) -> tuple[Table, ...]:
-        for self.number, line in self.lines:
+        for number, line in self.lines:
+            self.number = number
             if line.strip() == "\\data\\":
                 break
         else:
@@ -67,8 +68,8 @@ class _Reader:
             raise self.fail(f"found {line!r}, expected '\\end\\'")
         if (END,) not in tables[0]:
             raise self.fail(
-                f"the model has no 1-gram {END}, so no sentence can end. Next: train it on sentences with their marks, or add the"
-                f" line '-1 {END}' to the 1-grams and one to their count"
+                f"the model has no 1-gram {END}, so no sentence can end. Next: train it on sentences with their marks, or add"
+                f" the line '-1 {END}' to the 1-grams and one to their count"
             )
         if self.impossible:
             _log.warning("%s: %d n-grams with %s or %s inside are left out", self.path, self.impossible, BEGIN, END)

@@ -93,8 +93,8 @@ def read_rows(path: str | Path, format: str = "auto") -> list[Row]:
 
 
 def _lines(path: Path, format: str) -> list[_Line]:
-    texts = text_lines(path, "a lexicon: Kaldi's lexicon.txt or lexiconp.txt, a .dic file, or an aligner's dictionary")
-    texts = [(number, text.strip(" \t")) for number, text in texts if text.strip(" \t") and not text.startswith(";;;")]
+    raw = text_lines(path, "a lexicon: Kaldi's lexicon.txt or lexiconp.txt, a .dic file, or an aligner's dictionary")
+    texts = [(number, text.strip(" \t")) for number, text in raw if text.strip(" \t") and not text.startswith(";;;")]
     if format == "cmudict" or (format == "auto" and _comments_are_sure(path, texts)):
         texts = [(number, _COMMENT.sub("", text)) for number, text in texts]
         texts = [(number, text) for number, text in texts if text.rstrip() != "#" and not text.startswith("##")]
@@ -125,8 +125,8 @@ def _refuse_blanks_in_words(path: Path, lines: Sequence[_Line]) -> None:
             if any(not _NUMBER.fullmatch(field) for field in line.fields[1 : line.before_tab]):
                 word = " ".join(line.fields[: line.before_tab])
                 raise UserError(
-                    f"{path}, line {line.number}: found {word!r} before the tab that ends the word on every line; a word holds no"
-                    f" blank. Next: write {'_'.join(word.split())!r} here and in the transcripts, or leave the line out"
+                    f"{path}, line {line.number}: found {word!r} before the tab that ends the word on every line; a word holds"
+                    f" no blank. Next: write {'_'.join(word.split())!r} here and in the transcripts, or leave the line out"
                 )
 
 

@@ -9,14 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import (
-    UserError,
-    atomic_path,
-    check_file,
-    normalise_text,
-    read_text,
-    write_text,
-)
+from asr_distill.base import UserError, atomic_path, check_file, normalise_text, read_text, write_text
 from asr_distill.lang.lexicon import Lexicon, Pronunciation, count_words
 
 BOUNDARY = "▁"

@@ -5,15 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from asr_distill.base import (
-    UserError,
-    check_file,
-    normalise_text,
-    split_words,
-    text_lines,
-)
+from asr_distill.base import UserError, normalise_text, split_words, text_lines
+from asr_distill.features.sources import read_manifest
 from asr_distill.lang.arpa import BEGIN, END
 
 _NAME_PARTS = re.compile(r"[._-]")
@@ -65,7 +59,7 @@ def _from_text(path: Path, ids: bool) -> list[list[str]]:
 
 def _from_cuts(path: Path) -> list[list[str]]:
     sentences = []
-    for cut in _load_cuts(path):
+    for cut in read_manifest(path):
         texts = [supervision.text for supervision in cut.supervisions]
         if not texts or any(text is None for text in texts):
             raise UserError(f"{path}: the cut {cut.id!r} has no transcript; prepare the corpus again or leave the cut out")
@@ -74,19 +68,7 @@ def _from_cuts(path: Path) -> list[list[str]]:
 
 
 def _cut_ids(path: Path) -> list[str]:
-    return [cut.id for cut in _load_cuts(path)]
-
-
-def _load_cuts(path: Path) -> list[Any]:
-    import lhotse
-
-    check_file(path)
-    if not path.is_file():
-        raise UserError(f"CutSet {path} does not exist; run the stage that prepares the corpus")
-    try:
-        return list(lhotse.CutSet.from_file(path))
-    except Exception as error:  # lhotse raises whatever its parsers do
-        raise UserError(f"{path} is not a lhotse CutSet ({type(error).__name__}: {error})") from None
+    return [cut.id for cut in read_manifest(path)]
 
 
 def _without_marks(words: list[str]) -> list[str]:

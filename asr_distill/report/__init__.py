@@ -16,6 +16,7 @@ from asr_distill.report.publish import publish
 from asr_distill.report.recompute import WRONG_IMAGES_ONLY, recompute
 from asr_distill.report.results import HEADLINE_NAMES, Report, check_results, empty_results, empty_system
 from asr_distill.report.templates import load_report_config
+from asr_distill.report.verdict import transcribe_command, verdict
 
 __all__ = [
     "HEADLINE_NAMES",
@@ -37,5 +38,7 @@ __all__ = [
     "results_markdown",
     "results_page",
     "systems_table",
+    "transcribe_command",
+    "verdict",
     "write_per_utterance",
 ]

@@ -12,12 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import (
-    UserError,
-    check_file,
-    has_file,
-    read_json,
-)
+from asr_distill.base import UserError, check_file, has_file, read_json
 from asr_distill.report.configuration import SystemConfig
 from asr_distill.report.figures import rounded
 from asr_distill.report.values import follow, mean_figure, read_figure

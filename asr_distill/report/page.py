@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asr_distill.scoring import named_unit
+
 _SOURCES = {
     "real": "The data are recorded: real.",
     "synthesised": "The speech is synthesised: these figures say nothing about recorded speech.",
@@ -147,7 +149,8 @@ def _test_set(data: Mapping[str, Any]) -> str:
 def _system_sections(systems: Sequence[Mapping[str, Any]], unit: str) -> list[Section]:
     if not systems:
         return []
-    how = f"Intervals: percentile bootstrap over {unit}s, and over seeds where there are several; counts are means over seeds."
+    how = f"Intervals: percentile bootstrap over {named_unit(unit)}, and over seeds where there are several; counts are means"
+    how += " over seeds."
     sections = [Section("Errors on the test set", [how], [_columns(systems, _ERRORS)])]
     labelled = [entry for entry in systems if any(value is not None for value in entry["frame_accuracy"].values())]
     if labelled:
@@ -183,7 +186,7 @@ def _comparison_sections(results: Mapping[str, Any], unit: str) -> list[Section]
             ("difference [95 %]", lambda c: with_interval(c["difference"], c["ci95"])),
             ("P(a better)", lambda c: number(c["p_improvement"], 3)),
         ]
-        text = f"Both systems on the same bootstrap draws of {unit}s; percentage points."
+        text = f"Both systems on the same bootstrap draws of {named_unit(unit)}; percentage points."
         sections.append(Section("Paired comparisons", [text], [_columns(results["comparisons"], columns)]))
     gain = results.get("gain_transferred")
     if gain:

@@ -14,10 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import (
-    UserError,
-    read_text,
-)
+from asr_distill.base import UserError, read_text
 from asr_distill.lang import base_phone
 from asr_distill.lang.symbols import read_symbols
 

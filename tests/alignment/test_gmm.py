@@ -146,3 +146,22 @@ def test_cepstra_refuse_other_features() -> None:
         Cepstra()(np.full((30, 40), np.nan))
     with pytest.raises(ValueError, match="num_cepstra"):
         CepstraConfig(num_cepstra=41)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("means", np.nan, "means holds NaN or infinity"),
+        ("variances", np.inf, "variances holds NaN"),
+        ("variances", -1.0, "a variance or a weight is not above 0"),
+        ("weights", 0.0, "a variance or a weight is not above 0"),
+    ],
+)
+def test_a_gmm_that_is_not_finite_is_refused(tmp_path: Path, name: str, value: float, message: str) -> None:
+    gmm = DiagGmm.flat(np.zeros(3), np.ones(3), 2)
+    arrays = gmm.arrays()
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[1] = value
+    DiagGmm(**arrays).save(tmp_path / "gmm.safetensors")
+    with pytest.raises(UserError, match=message):
+        DiagGmm.load(tmp_path / "gmm.safetensors")

@@ -64,18 +64,22 @@ class Harness:
         steps = []
         for step in self.steps:
             inputs = [word for word in step.words if "/" in word or word in _OURS]
-            inputs = [word for word in inputs if word not in step.outputs and step.words[step.words.index(word) - 1] != "--output"]
+            inputs = [
+                word for word in inputs if word not in step.outputs and step.words[step.words.index(word) - 1] != "--output"
+            ]
             if place in {word.split("/")[0] for word in inputs} or (place == "classes" and step.name == "classes predict"):
                 steps.append(step)
         return steps
+
+    def _removed(self, step: world.Step) -> list[Path]:
+        """Its outputs, where they hold none of its inputs."""
+        names = {"classes predict": ("classes/predictions",), "score": ()}.get(step.name, step.outputs)
+        return [self.folder / name for name in names]
 
     @contextlib.contextmanager
     def outputs_apart(self, step: world.Step) -> Iterator[list[Path]]:
         """The outputs are gone inside, for the command to write, and back afterwards."""
         outputs = [self.folder / name for name in step.outputs]
-        removed = [self.folder / "classes" / "predictions"] if step.name == "classes predict" else outputs
-        if step.name == "score":
-            removed = []
         shutil.rmtree(self.aside, ignore_errors=True)
         self.aside.mkdir()
         for number, output in enumerate(outputs):
@@ -83,7 +87,7 @@ class Harness:
                 shutil.copytree(output, self.aside / str(number))
             else:
                 shutil.copy2(output, self.aside / str(number))
-        for output in removed:
+        for output in self._removed(step):
             _remove(output)
         try:
             yield outputs

@@ -9,9 +9,10 @@ import pytest
 
 from asr_distill.base import UserError
 from asr_distill.graph import build_hclg, senone_graph
-from asr_distill.graph.arrays import from_fst
-from asr_distill.graph.graph import read_symbols
-from asr_distill.graph.hclg import compose_lg, read_fst
+from asr_distill.graph.arrays import from_fst, to_fst
+from asr_distill.graph.fst_file import read_fst_file
+from asr_distill.graph.hclg import compose_lg
+from asr_distill.lang.symbols import read_symbols
 
 k2 = pytest.importorskip("k2")
 torch = pytest.importorskip("torch")
@@ -55,7 +56,8 @@ def test_the_same_as_our_own_graph(small_world, tmp_path, ragged: bool) -> None:
     graph = build_hclg(small_world.lang, small_world.grammar, small_world.inventory, tmp_path / "graph")
     form = graph.k2_form
     ours = accepted(form.arcs, form.scores, [list(form.words_of(int(aux))) for aux in form.aux])
-    lg = as_k2(compose_lg(read_fst(small_world.lang / "L_disambig.fst"), read_fst(small_world.grammar)))
+    files = (small_world.lang / "L_disambig.fst", small_world.grammar)
+    lg = as_k2(compose_lg(*(to_fst(read_fst_file(path).arrays) for path in files)))
     phones = read_symbols(small_world.lang / "phones.txt")
     # Another numbering of the same phones, as a user's own table has it.
     other = {name: number and len(phones) - number for name, number in phones.items()}

@@ -65,6 +65,12 @@ def test_a_wheel_that_is_none_of_k2_is_refused(tmp_path: Path, name: str, conten
     assert name in message
 
 
+def test_a_wheel_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K2_WHEEL", NAME)
+    assert f"there is no file {tmp_path / NAME}" in setup(tmp_path, inside=tmp_path)
+    assert "is Python unknown" in setup(tmp_path, "--flavour", "torch2", "--python", "/no/such/python")
+
+
 def test_the_wheel_says_its_torch(tmp_path: Path) -> None:
     def found(path: Path) -> str:
         return subprocess.check_output([sys.executable, str(ROOT / "local/k2_wheel.py"), str(path)], text=True).strip()

@@ -16,7 +16,7 @@ import torch
 
 from asr_distill.decoding import K2Decoder
 from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
-from asr_distill.features.audio import resample
+from asr_distill.features.resampling import resample
 from asr_distill.graph import Graph, build_hclg
 from asr_distill.lang import Lang, Lexicon, build_g, write_g
 from asr_distill.models import build_network, save_network

@@ -79,7 +79,7 @@ def test_what_does_not_fit_together_is_refused(corpus: Any, tmp_path: Path, caps
         "--inventory", str(corpus.folder / "senones.json"), "--priors", str(tmp_path / "priors.json")
     )
     assert "--seeds x" in message(*inventory, "--seeds", "x")
-    said = message(*inventory, "--boost", "0", "--alignments", "a.jsonl.gz")
+    said = message(*inventory, "--boost", "0", "--alignments", str(tmp_path))
     assert "--alignments, --boost: sequence training only, and --objective is hard" in said
     assert "--tolerance: sequence" in message(*inventory, "--objective", "hard", "--tolerance", "5")
     assert "--jobs 0" in message(*inventory, "--jobs", "0")

@@ -11,11 +11,7 @@ from typing import Any
 
 import torch
 
-from asr_distill.base import (
-    UserError,
-    has_file,
-    read_json,
-)
+from asr_distill.base import UserError, has_file, read_json
 from asr_distill.images.image_set import ImageSet
 from asr_distill.images.large_labels.counting import Predictions
 from asr_distill.images.large_labels.data import LargeLabelData

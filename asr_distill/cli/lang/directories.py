@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import unicodedata
 
 from asr_distill.base import UserError, check_replaceable, write_text
 from asr_distill.cli.main import emit
@@ -63,6 +64,7 @@ def run_subwords(args: argparse.Namespace) -> None:
     check_replaceable(args.output, kind=LANG_FILE)
     sentences = read_sentences(args.text, args.cuts, ids=args.text_ids)
     subwords = Subwords.train(sentences, args.vocabulary_size, kind=args.kind)
+    _say_odd_characters(subwords)
     lang = Lang.build_subwords(
         subwords,
         itertools.chain.from_iterable(sentences),
@@ -72,6 +74,21 @@ def run_subwords(args: argparse.Namespace) -> None:
         unknown_phone=args.unknown_phone,
     )
     emit(args, {**_summary(lang), "characters": len(subwords.alphabet)}, _describe(lang))
+
+
+def _say_odd_characters(subwords: Subwords) -> None:
+    """Each character becomes a phone; of some the writer of the transcripts may not have thought so."""
+    marks = sorted(c for c in subwords.alphabet if unicodedata.category(c)[0] in "PSN")
+    both = sorted(c for c in subwords.alphabet if c != c.lower() and c.lower() in subwords.alphabet)
+    if marks:
+        _log.warning(
+            "punctuation and digits become phones: %s; normalise the transcripts where these are not spoken", " ".join(marks)
+        )
+    if both:
+        _log.warning(
+            "%d letters come in upper and lower case, each a phone of its own: %s; write the transcripts in one case",
+            *(len(both), " ".join(c + c.lower() for c in both[:10])),
+        )
 
 
 def _word_counts(args: argparse.Namespace) -> dict[str, int]:

@@ -10,15 +10,7 @@ from typing import Any
 
 import torch
 
-from asr_distill.base import (
-    UserError,
-    has_file,
-    hash_of_file,
-    hash_of_object,
-    read_json,
-    track,
-    write_json,
-)
+from asr_distill.base import UserError, has_file, hash_of_file, hash_of_object, read_json, track, write_json
 from asr_distill.distillation import combine_posteriors
 from asr_distill.images.cost import multiply_accumulates
 from asr_distill.images.image_set import ImageSet
