@@ -31,17 +31,20 @@ def read_array(
     dtype: str | None = None,
     *,
     mapped: bool = False,
+    checked: bool = True,
     again: str = _AGAIN,
 ) -> np.ndarray:
     """Reads a numpy file into memory, or, ``mapped``, maps it read-only. Nothing in it is run.
 
+    ``checked``: its digest is compared before; a large file that is mapped may leave that to its first use (`check_file`).
     Raises `UserError` where it is missing, damaged, or not of the ``shape`` and ``dtype`` that are given; ``again`` ends its
     message with what to do.
     """
     import numpy as np
     from numpy.lib.format import read_magic
 
-    check_file(path)
+    if checked:
+        check_file(path)
     try:
         with open(path, "rb") as stream:
             read_magic(stream)  # else numpy takes it for a zip file or a pickle

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import os
 import random
@@ -45,6 +46,7 @@ class Harness:
         self.folder, self.random = folder, random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.refused: set[str] = set()
         self.aside = folder.parent / "aside"
         self.steps = [_quick(step) for step in world.steps() if step.name not in ("report", "classes data", "classes plan")]
         self.expected: dict[world.Step, dict[str, Any]] = {}
@@ -63,11 +65,9 @@ class Harness:
         place = path.relative_to(self.folder).parts[0]
         steps = []
         for step in self.steps:
-            inputs = [word for word in step.words if "/" in word or word in _OURS]
-            inputs = [
-                word for word in inputs if word not in step.outputs and step.words[step.words.index(word) - 1] != "--output"
-            ]
-            if place in {word.split("/")[0] for word in inputs} or (place == "classes" and step.name == "classes predict"):
+            written = any(output == path or output in path.parents for output in self._removed(step))
+            inputs = {word.split("/")[0] for option, word in itertools.pairwise(["", *step.words]) if option != "--output"}
+            if not written and (place in inputs or (place == "classes" and step.name == "classes predict")):
                 steps.append(step)
         return steps
 
@@ -154,6 +154,8 @@ class Harness:
         name = path.relative_to(self.folder)
         for outcome in outcomes:
             known = outcome in ("refused", "the same")
+            if outcome == "refused":
+                self.refused.add(str(name))
             self.counts[outcome if known else "wrong"] += 1
             if not known:
                 self.wrong.append(f"{name}, {' '.join(step.words[:2])}: {outcome}")
@@ -230,12 +232,14 @@ def main() -> None:
             raise SystemExit(f"{' '.join(step.words)}: {status} {outcomes}")
     kinds = ["flip"] * args.flips + list(KINDS[1:])
     groups = [group for group in harness.files() if any(args.only in str(path.relative_to(folder)) for path in group)]
-    for group in groups:
-        path = harness.random.choice(group)
+    tried = [harness.random.choice(group) for group in groups]
+    for path in tried:
         steps = harness.consumers(path)
         for step in harness.random.sample(steps, min(args.consumers, len(steps))):
             harness.damage(path, step, kinds)
-    print(json.dumps({"files": len(groups), "outcomes": dict(harness.counts), "wrong": harness.wrong}, indent=1))
+    unused = [str(path.relative_to(folder)) for path in tried if str(path.relative_to(folder)) not in harness.refused]
+    found = {"files": len(groups), "outcomes": dict(harness.counts), "wrong": harness.wrong, "never refused": unused}
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

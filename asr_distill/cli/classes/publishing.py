@@ -18,7 +18,7 @@ from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, 
 from asr_distill.report.class_pages import plot_clusters
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.page import Section
-from asr_distill.report.publish import PUBLISHED, check_publishable
+from asr_distill.report.publish import PUBLISHED, check_publishable, is_part_of
 
 SCALE = "scale.json"  # of ``asr-distill classes scale``
 _PLOT, _CLUSTERS_SHOWN = "plots/clusters.png", 20
@@ -69,7 +69,7 @@ def publish(
     }
     with only_writer(folder / PUBLISHED[0]), written_together():
         for name, text in texts.items():
-            write_text(folder / name, text)
+            write_text(folder / name, text, listed=is_part_of(root, folder))
     return results, [*(folder / name for name in texts), *pictures]
 
 
