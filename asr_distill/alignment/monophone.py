@@ -122,7 +122,7 @@ def _train(
     with written_together():
         model.save(out)
         write_alignments(out / alignments_file, report.alignments)
-        write_json(out / _FAILURES, report.failures)
+        write_json(out / _FAILURES, report.failures, listed=True)
         write_json(
             out / _FACTS,
             {
@@ -138,6 +138,7 @@ def _train(
                 "log_likelihood_per_frame": total / max(frames, 1),
                 "history": trainer.history,
             },
+            listed=True,
         )
     trainer.checkpoint.remove()
     return report

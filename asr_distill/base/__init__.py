@@ -3,8 +3,18 @@
 Comes in: paths, plain objects, iterables. Goes out: the same, checked. Open ``errors.py`` first, then ``files.py``.
 """
 
+from asr_distill.base.arrays import read_array, read_tensors, write_array, write_tensors
 from asr_distill.base.configuration import from_mapping, load_config, read_yaml, shipped, to_mapping
-from asr_distill.base.digests import DIGESTS_FILE, change_list, check_file, check_folder, foreign_files, read_digests
+from asr_distill.base.digests import (
+    DIGESTS_FILE,
+    accept_folder,
+    change_list,
+    check_file,
+    check_folder,
+    foreign_files,
+    has_file,
+    read_digests,
+)
 from asr_distill.base.disk import DiskError, check_space, failed_write, free_bytes, write_error
 from asr_distill.base.ending import ended_in_order, run_as_command
 from asr_distill.base.errors import UserError, missing_package
@@ -46,6 +56,7 @@ __all__ = [
     "DiskError",
     "OptionParser",
     "UserError",
+    "accept_folder",
     "atomic_directory",
     "atomic_path",
     "change_list",
@@ -66,6 +77,7 @@ __all__ = [
     "free_bytes",
     "free_name",
     "from_mapping",
+    "has_file",
     "hash_of_array",
     "hash_of_file",
     "hash_of_object",
@@ -79,9 +91,11 @@ __all__ = [
     "parse_json",
     "printable",
     "progress_bar",
+    "read_array",
     "read_digests",
     "read_json",
     "read_jsonl",
+    "read_tensors",
     "read_text",
     "read_yaml",
     "refuse_missing",
@@ -94,9 +108,11 @@ __all__ = [
     "to_mapping",
     "track",
     "unescape_token",
+    "write_array",
     "write_error",
     "write_json",
     "write_jsonl",
+    "write_tensors",
     "write_text",
     "written_together",
 ]

@@ -120,7 +120,8 @@ def written_together() -> Iterator[None]:
 
 def _put_file(temporary: Path, path: Path, listed: bool) -> None:
     # A folder that is not in its place yet gets its list in the end, and is locked until then.
-    listed = not path.parent.name.startswith(TEMPORARY) and (listed or read_digests(path.parent) is not None)
+    unfinished = any(part.startswith(TEMPORARY) for part in path.parent.parts)
+    listed = not unfinished and (listed or read_digests(path.parent) is not None)
     with _told_of_the_disk(path), new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
         os.replace(temporary, path)
         _flush(path.parent)

@@ -93,7 +93,7 @@ class _Side:
     """One side of the comparison: its name, its seeds' utterances, and the senone hashes it was decoded with."""
 
     def __init__(self, given: str) -> None:
-        from asr_distill.base import UserError, read_json
+        from asr_distill.base import UserError, has_file, read_json
         from asr_distill.scoring import read_hypotheses
 
         self.name, self.published, self.hashes = given, False, set[str]()
@@ -116,7 +116,7 @@ class _Side:
             raise UserError(f"no decode directory matches {given!r}")
         self.seeds = [read_hypotheses(folder) for folder in folders]
         for folder in folders:
-            if (folder / "decode.json").is_file():
+            if has_file(folder / "decode.json"):
                 summary = read_json(folder / "decode.json")
                 senones = summary.get("senones_hash") if isinstance(summary, dict) else summary
                 if senones is not None and not isinstance(senones, str):

@@ -36,6 +36,7 @@ SUBCOMMANDS = {
     "report": "results.json, RESULTS.md and plots of a finished run",
     "mnist": "the paper's experiments on MNIST: estimate, train, report",
     "classes": "a large label set: generalist, specialists, and what the same cost buys otherwise",
+    "verify": "compare every file that this toolkit wrote with its digest",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
 # those that build networks or open bundles, which may be of the user's own kind

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, track
+from asr_distill.base import UserError, check_file, track
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
 from asr_distill.features.frame_counts import frames_of_time, num_frames_of, window_of
@@ -57,9 +57,10 @@ def normalisation_speaker(cut: Any) -> str | None:
 
 
 def load_features(cut: Any) -> np.ndarray:
-    """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, cut short or not finite."""
+    """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, damaged or not finite."""
     check_sources(cut)
     stored, window = cut.features, window_of(cut)
+    _check_digest(stored)
     try:
         if window is None:
             features = stored.load()
@@ -78,6 +79,12 @@ def load_features(cut: Any) -> np.ndarray:
             f"{name_of(cut)}: its features hold NaN or infinity; mend the audio and run `asr-distill features` again"
         )
     return features
+
+
+def _check_digest(stored: Any) -> None:
+    """Compares the file of lhotse ``Features`` or an ``Array`` with the list beside it, where there is one."""
+    if stored.storage_type == "numpy_files":
+        check_file(Path(stored.storage_path) / stored.storage_key)
 
 
 def check_features(cuts: Sequence[Any], config: Fbank40Config) -> None:
@@ -131,6 +138,7 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
     if senones_hash is not None and "senones_hash" in custom:
         check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
     check_sources(cut)
+    _check_digest(stored.array)
     try:
         values = stored.load()
     except (OSError, ValueError, EOFError) as error:

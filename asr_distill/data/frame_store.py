@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.format import read_magic
 
 from asr_distill.base import (
+    DIGESTS_FILE,
     UserError,
     atomic_directory,
+    check_file,
     check_replaceable,
     check_space,
     found_instead,
     free_name,
     hash_of_file,
     hash_of_object,
+    read_array,
     read_json,
     read_jsonl,
     track,
@@ -61,15 +63,16 @@ class StoredCut:
 class FrameStore:
     """A frame store on disk, read-only. `open` it; `asr_distill.data.write_frame_store` makes one (`create` calls that).
 
-    features: ``(F, D)`` float32 or float16, memory-mapped, normalised already; labels: ``(F,)`` int32, -1 where there is none;
     offsets: ``(N + 1,)`` int64, where each cut begins; cut_ids and speakers: N each; meta: what `meta.json` says.
     """
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         self.path = path
         self.meta = meta
-        self.features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
-        self.labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        self._features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
+        self._labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        for name in ("offsets.npy", "cuts.jsonl"):
+            self._check(name)
         self.offsets = np.array(self._map("offsets.npy", (meta["num_cuts"] + 1,), "int64"))
         rows = list(read_jsonl(path / "cuts.jsonl"))
         self.cut_ids: list[str] = [row["id"] for row in rows]
@@ -105,10 +108,21 @@ class FrameStore:
         return cls(path, meta)
 
     def verify(self) -> None:
-        """Reads every byte and raises `UserError` naming the files that are not what was written."""
-        wrong = [name for name, entry in self.meta["files"].items() if hash_of_file(self.path / name) != entry["sha256"]]
-        if wrong:
-            raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; write it again")
+        """Reads every byte and raises `UserError` naming the first file that is not what was written."""
+        for name in self.meta["files"]:
+            self._check(name)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """``(F, D)`` float32 or float16, normalised already, memory-mapped; checked when first asked for, every byte."""
+        self._check("features.npy")
+        return self._features
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """``(F,)`` int32, -1 where there is none; memory-mapped and checked like the features."""
+        self._check("labels.npy")
+        return self._labels
 
     @property
     def hash(self) -> str:
@@ -153,6 +167,8 @@ class FrameStore:
     @cached_property
     def normalisation(self) -> Normalisation:
         """The normalisation that the features went through, with its statistics."""
+        for name in ("normalisation.json", "normalisation.safetensors"):
+            self._check(name)
         return Normalisation.load(self.path)
 
     @cached_property
@@ -211,16 +227,12 @@ class FrameStore:
         return np.bincount(self.labels[self.labels != NO_LABEL], minlength=size)
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        path = self.path / name
-        try:
-            with open(path, "rb") as stream:
-                read_magic(stream)
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be mapped ({error}); write the store again with `asr-distill frames`") from None
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            raise UserError(f"{path} holds {array.dtype} {array.shape}, {META} says {dtype} {shape}; write the store again")
-        return array
+        again = "write the store again with `asr-distill frames`"
+        return read_array(self.path / name, shape, dtype, mapped=True, checked=False, again=again)
+
+    def _check(self, name: str) -> None:
+        """By the store's own checksums, which its `hash` is made of: a list of digests is not there in every store."""
+        check_file(self.path / name, digest=self.meta["files"][name]["sha256"])
 
 
 def write_frame_store(
@@ -288,7 +300,9 @@ def write_frame_store(
             "senones_hash": senones_hash if num_labelled else None,
             "num_senones": num_senones if num_labelled else None,
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)} for file in sorted(folder.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)}
+                for file in sorted(folder.iterdir())
+                if file.name != DIGESTS_FILE
             },
         }
         write_json(folder / META, meta)

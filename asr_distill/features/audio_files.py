@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, check_file
 from asr_distill.features.containers.aiff import aiff_samples, au_samples
 from asr_distill.features.containers.decoded import DecodedSamples
 from asr_distill.features.containers.flac import FLAC_MAGIC, FlacSamples, flac_samples
@@ -113,6 +113,7 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
 
 
 def _open(path: Path) -> PlainSamples | DecodedSamples:
+    check_file(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; name the audio files in it, such as {path}/*.wav")
     if not path.is_file():

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import LONGEST_LINE, UserError
+from asr_distill.base import LONGEST_LINE, UserError, check_file
 
 # Those of lhotse's that open a file by its name and decode it, without pickle.
 STORAGES = (
@@ -46,11 +46,12 @@ def is_allowed_command(source: Any) -> bool:
 def read_manifest(path: str | Path) -> list[Any]:
     """The entries of a lhotse manifest, all of them, as a list (so that duplicate ids are seen).
 
-    Raises `UserError` where the file is missing, is not a manifest, or an entry names anything but plain files.
+    Raises `UserError` where the file is missing, damaged, is not a manifest, or an entry names anything but plain files.
     """
     from lhotse import CutSet
 
     path = Path(path)
+    check_file(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the stage that writes it first")
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, check_replaceable, read_json, write_json, write_text
+from asr_distill.base import UserError, atomic_directory, check_replaceable, has_file, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
 from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
@@ -50,7 +50,7 @@ def build_hclg(
     check_replaceable(out_dir, kind=INFO_NAME)
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
     # Loading checks its tables and lexicon against the hash in lang.json; a lang directory of Kaldi's has none.
-    lang = Lang.load(lang_dir) if (lang_dir / "lang.json").is_file() else None
+    lang = Lang.load(lang_dir) if has_file(lang_dir / "lang.json") else None
     phones = read_symbols(lang_dir / "phones.txt")
     check_phones(phones, inventory, lang_dir)
     disambiguation = sorted(number for phone, number in phones.items() if is_disambiguation(phone))
@@ -237,7 +237,7 @@ def _determinize(fst: Any, name: str, reason: str) -> None:
 def _described_g(path: Path) -> dict[str, Any]:
     """What the file beside G says of how it was made."""
     beside = path.with_suffix(".json")
-    facts = read_json(beside) if beside.is_file() else {}
+    facts = read_json(beside) if has_file(beside) else {}
     facts = facts if isinstance(facts, dict) else {}
     return {"g": path.name, **{name: facts.get(name) for name in ("arpa", "lm_scale", "word_penalty")}}
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from asr_distill.base import UserError, atomic_path, read_json, write_json
+from asr_distill.base import UserError, atomic_path, check_file, read_json, write_json
 from asr_distill.models.registry import build_network, num_weights
 
 _SMALL = 1_000_000  # weights that may be allocated to see which of them does not fit
@@ -20,13 +20,14 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Writes named tensors as safetensors, atomically; any device, dtypes and shapes kept."""
-    with atomic_path(path) as temporary:
+    """Writes named tensors as safetensors, atomically, and lists their digest; any device, dtypes and shapes kept."""
+    with atomic_path(path, listed=True) as temporary:
         save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, str(temporary))
 
 
 def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Reads what `save_tensors` wrote, to the CPU. Raises `UserError` where the file is missing, damaged or foreign."""
+    check_file(path)
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; train the model first, or name the directory that holds it")
     try:
@@ -41,7 +42,7 @@ def save_network(
     """Writes ``model.safetensors``, then ``config.json``: ``{"network": network_config, **description}``."""
     directory = Path(directory)
     save_tensors(directory / WEIGHTS_FILE, network.state_dict())
-    write_json(directory / CONFIG_FILE, {"network": dict(network_config), **(description or {})})
+    write_json(directory / CONFIG_FILE, {"network": dict(network_config), **(description or {})}, listed=True)
 
 
 def load_network(directory: str | Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -70,7 +70,8 @@ class TrainingLog:
             *(self.name, row["epoch"], row["train_loss"], train, dev),
             *(row["frames_per_second"], row["seconds"]),
         )
-        with atomic_path(self.out_dir / "log.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        path = self.out_dir / "log.csv"
+        with atomic_path(path, listed=True) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             table = csv.DictWriter(stream, COLUMNS)
             table.writeheader()
             table.writerows(history)

@@ -113,7 +113,7 @@ def train_model(
             companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
         remove_report(out_dir)
-        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
+        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity}, listed=True)
         remove_folder(out_dir)
     return {**summary, **times}
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_distill.base import UserError, check_space, from_mapping, make_room, read_json, to_mapping, write_json
+from asr_distill.base import UserError, change_list, check_space, from_mapping, make_room, read_json, to_mapping, write_json
 from asr_distill.base.digests import DIGESTS_FILE, TEMPORARY
 from asr_distill.models import load_tensors, save_tensors
 from asr_distill.models.checkpoint import all_finite, load_weights
@@ -100,11 +100,15 @@ class TrainingState:
         name = f"state-{self.progress.epoch:04d}-{self.progress.step:08d}.safetensors"
         save_tensors(self.folder / name, tensors)
         write_json(
-            self.folder / STATE_FILE, {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity}
+            self.folder / STATE_FILE,
+            {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity},
+            listed=True,
         )
-        for other in self.folder.glob("state-*.safetensors"):
-            if other.name != name:
-                other.unlink()
+        others = [other for other in self.folder.glob("state-*.safetensors") if other.name != name]
+        if others:
+            change_list(self.folder, dict.fromkeys(other.name for other in others))
+        for other in others:
+            other.unlink()
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - start
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from asr_distill.base import UserError, read_json, write_json
+from asr_distill.base import DIGESTS_FILE, UserError, read_json, write_json
 from asr_distill.models import (
     SenoneDnn,
     apply_max_norm,
@@ -167,6 +167,9 @@ def test_damaged_and_foreign_checkpoints_are_refused_by_name(tmp_path: Path) -> 
     save_network(tmp_path, build_network(config), config)
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:-3])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        load_network(tmp_path)
+    (tmp_path / DIGESTS_FILE).unlink()  # of an earlier version, or another's
     with pytest.raises(UserError, match=r"model\.safetensors is not a whole"):
         load_network(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(whole)

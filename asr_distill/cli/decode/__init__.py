@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
             for i, (g, scale) in enumerate(origin)
         ]
         chosen = {"cuts": str(args.cuts), "engine": engine, **grid[best], "grid": grid}
-        write_json(args.output / TUNED, chosen)
+        write_json(args.output / TUNED, chosen, listed=True)
         summary["grid"] = grid
     text = as_text(summary, args.output, time.perf_counter() - began)
     if args.audio:
