@@ -95,7 +95,7 @@ controls:
 samples: 100
 """
 _TRAINING = (
-    "--set network.layers=1 --set network.width=16 --set epochs=3 --set batch_size=64 --set checkpoint_minutes=0"
+    "--set network.layers=1 --set network.width=16 --set epochs=2 --set batch_size=400 --set checkpoint_minutes=0"
     " --set tensorboard=false --threads 1 --dev frames/dev --inventory senones/senones.json --priors senones/priors.json"
 )
 # fmt: off
