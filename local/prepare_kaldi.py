@@ -40,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         default="supervision",
         help="recording, utterance: each of them is a speaker where none is named (default: that is an error)",
     )
+    parser.add_argument(
+        "--allow-shared-speakers",
+        action="store_true",
+        help="a speaker may be in several parts: the figures then mean nothing for new speakers",
+    )
     parser.add_argument("--audio-root", type=Path, metavar="DIR", help="where relative paths of audio begin")
     parser.add_argument(
         "--sampling-rate",
@@ -97,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         audio_roots=[args.audio_root] if args.audio_root else [],
         dev_speakers=args.dev_speakers,
         speaker_from=args.speaker_from,
+        allow_shared_speakers=args.allow_shared_speakers,
         words=None
         if args.lang_kind == "subwords"
         else WordOptions(

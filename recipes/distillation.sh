@@ -11,7 +11,7 @@ train_seeds() {  # train_seeds CONFIG SYSTEM SEEDS [OPTIONS]: hard labels
   # shellcheck disable=SC2046
   distill train --config "$1" --train "$(training_frames)" --dev "$exp/senones/frames/dev" \
     --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" --output "$exp/models/$2" --seeds "$3" \
-    $(jobs_for "$3") "${@:4}"
+    $(jobs_for "$3") $(shared_speakers) "${@:4}"
 }
 
 distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's stored targets, unless an option names another teacher
@@ -23,7 +23,7 @@ distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's sto
   # shellcheck disable=SC2086  # the options are words
   distill distill --config "$student_config" $student_options --train "$(training_frames)" \
     --dev "$exp/senones/frames/dev" --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" \
-    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" $jobs "${@:3}"
+    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" $jobs $(shared_speakers) "${@:3}"
 }
 
 point() {  # point [OPTIONS]: the temperature and hard weight that students take, unless there are OPTIONS that say it

@@ -121,6 +121,9 @@ python() { "$venv/bin/python" "$@"; }
 export OMP_NUM_THREADS=$threads
 if [ -z "$engines" ]; then engines=kaldi; ! python -c "import k2" 2>/dev/null || engines="k2 kaldi"; fi
 
+# For commands that refuse a speaker in two parts; the custom recipe has the option.
+shared_speakers() { [ "${allow_shared_speakers:-no}" = no ] || echo --allow-shared-speakers; }
+
 prepare_corpus() {
   local options=("${prepare_options[@]}")
   [ -z "$split" ] || options+=(--split "$split")
@@ -131,7 +134,8 @@ prepare_corpus() {
 
 compute_features() {
   local options=(--config "$feature_config" --jobs "$threads" ${allow_bad:+--max-bad-share "$allow_bad"})
-  distill features --cuts "$exp"/manifests/cuts_{train,dev,test}.jsonl.gz --output "$exp/fbank" "${options[@]}"
+  # shellcheck disable=SC2046
+  distill features --cuts "$exp"/manifests/cuts_{train,dev,test}.jsonl.gz --output "$exp/fbank" "${options[@]}" $(shared_speakers)
   [ "$speed_perturb" = 1.0 ] || distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_perturbed" \
     --speed-perturb "$speed_perturb" "${options[@]}"
 }
@@ -210,8 +214,9 @@ write_frames() {  # write_frames CUTS SENONES OUTPUT [TRAINING_FRAMES]: of which
 }
 
 train_network() {  # train_network SENONES CONFIG OUTPUT SEEDS [OPTIONS]
+  # shellcheck disable=SC2046
   distill train --config "$2" --train "$1/frames/train" --dev "$1/frames/dev" --inventory "$1/senones.json" \
-    --priors "$1/priors.json" --output "$3" --seeds "$4" --threads "$threads" "${@:5}"
+    --priors "$1/priors.json" --output "$3" --seeds "$4" --threads "$threads" $(shared_speakers) "${@:5}"
 }
 
 first_senones() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ def read_json(path: str | Path) -> Any:
     """Reads one JSON value. Raises `UserError` where the file is missing, damaged or is not JSON."""
     try:
         return parse_json(read_text(path))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); remove it and run the stage that writes it again") from None
 
 
@@ -98,12 +99,29 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
 
 
 def parse_json(text: str) -> Any:
-    """One JSON value as `write_json` writes it. Raises ValueError for other text, NaN and infinity, a key that comes twice."""
-    return json.loads(text, parse_constant=_no_number, object_pairs_hook=_without_repeats)
+    """One JSON value as `write_json` writes it.
+
+    Raises ValueError for other text, brackets too deep to read, a key that comes twice, and what could not be written again:
+    NaN, infinity, 1e999, a whole number of more than 4,300 digits, half a character (``\\ud800``).
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_without_repeats)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("brackets within brackets, too many to read") from None
+    return value
 
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is beyond what a number can hold")
+    return number
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _put_file(temporary: Path, path: Path, listed: bool) -> None:
     # A folder that is not in its place yet gets its list in the end, and is locked until then; a hidden file will be gone.
     unfinished = any(part.startswith(TEMPORARY) for part in path.parts)
     listed = not unfinished and (listed or read_digests(path.parent) is not None)
-    with new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
+    with _told_of_the_disk(path), new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
         os.replace(temporary, path)
         _flush(path.parent)
 

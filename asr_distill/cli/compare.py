@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.metric not in METRICS:
         raise UserError(f"--metric {args.metric}: expected one of {', '.join(METRICS)}")
+    if args.samples < 1:
+        raise UserError(f"--samples {args.samples}; expected at least 1")
     metric = METRICS[args.metric]
     a, b = _Side(args.a), _Side(args.b)
     if metric.on_frames and not args.allow_different_senones:
@@ -115,7 +117,10 @@ class _Side:
         self.seeds = [read_hypotheses(folder) for folder in folders]
         for folder in folders:
             if has_file(folder / "decode.json"):
-                senones = read_json(folder / "decode.json").get("senones_hash")
+                summary = read_json(folder / "decode.json")
+                senones = summary.get("senones_hash") if isinstance(summary, dict) else summary
+                if senones is not None and not isinstance(senones, str):
+                    raise UserError(f"{folder / 'decode.json'}: senones_hash is {senones!r}, expected text; decode again")
                 self.hashes |= {senones} if senones else set()
 
 

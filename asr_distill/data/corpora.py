@@ -6,6 +6,7 @@ Comes in: `Utterance` rows per split. Goes out: ``cuts_{train,dev,test}.jsonl.gz
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from collections import Counter
@@ -87,19 +88,20 @@ def write_manifests(
     options: AudioOptions | None = None,
     texts: Mapping[str, str | Path] | None = None,
     check: Callable[[MonoCut], None] | None = None,
+    allow_shared_speakers: bool | None = None,
 ) -> dict[str, Any]:
     """Writes the manifests folder ``output`` and returns what stands in its corpus.json.
 
-    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text of a
-    lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``. ``check``
-    raises `UserError` for a cut that cannot be used. Raises `UserError` for duplicate ids, speakers in two splits, utterances
-    without transcript, those whose audio or ``check`` fails (beyond ``options.allow_bad``), a split without utterances, and an
-    ``output`` that holds something else.
+    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text
+    of a lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``.
+    ``check`` raises `UserError` for a cut that cannot be used. ``allow_shared_speakers``: see `check_utterances`. Raises
+    `UserError` for duplicate ids, speakers in two splits, utterances without transcript, those whose audio or ``check``
+    fails (beyond ``options.allow_bad``), a split without utterances, and an ``output`` that holds something else.
     """
     options = options or AudioOptions()
     output = Path(output).resolve()
     check_output(output)
-    check_utterances(splits)
+    shared = check_utterances(splits, allow_shared_speakers)
     problems: list[str] = []
     rates: Counter[int] = Counter()
     with atomic_directory(output, kind=CORPUS_FILE) as folder:
@@ -134,6 +136,7 @@ def write_manifests(
             "resampled_recordings": {str(rate): number for rate, number in resampled.items()},
             "words_not_in_lexicon": missing,
             "left_out": problems,
+            **({"shared_speakers": shared} if shared else {}),
         }
         write_json(folder / CORPUS_FILE, description)
     for split, numbers in counts.items():
@@ -155,21 +158,35 @@ def count_cuts(cuts: Sequence[MonoCut]) -> dict[str, Any]:
     }
 
 
-def check_utterances(splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """Raises `UserError` for duplicate ids and for speakers who are in more than one split."""
+def check_utterances(
+    splits: Mapping[str, Sequence[Utterance]], allow_shared_speakers: bool | None = None
+) -> dict[str, list[str]]:
+    """The speakers who are in more than one split, by the two splits' names.
+
+    allow_shared_speakers: None refuses them; False does too and names the option, which the caller has.
+    Raises `UserError` for duplicate ids and, unless it is allowed, for such speakers.
+    """
     occurrences = Counter(utterance.id for utterances in splits.values() for utterance in utterances)
     repeated = sorted(name for name, number in occurrences.items() if number > 1)
     if repeated:
         raise UserError(f"{len(repeated)} utterance ids occur more than once: {_some(repeated)}; ids must be unique")
     speakers = {split: {utterance.speaker for utterance in utterances} for split, utterances in splits.items()}
-    names = list(speakers)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            if both := sorted(speakers[first] & speakers[second]):
-                raise UserError(
-                    f"{len(both)} speakers are in both {first} and {second}: {_some(both)};"
-                    " a speaker may be in one part only, or the figures mean nothing"
-                )
+    shared = {
+        f"{first} and {second}": sorted(speakers[first] & speakers[second])
+        for first, second in itertools.combinations(speakers, 2)
+        if speakers[first] & speakers[second]
+    }
+    for pair, both in shared.items():
+        if not allow_shared_speakers:
+            option = (
+                " Next: --allow-shared-speakers, which says so beside the figures" if allow_shared_speakers is False else ""
+            )
+            raise UserError(
+                f"{len(both)} speakers are in both {pair}: {_some(both)};"
+                f" a speaker may be in one part only, or the figures mean nothing for new speakers.{option}"
+            )
+        _log.warning("%d speakers are in both %s: %s; figures mean nothing for new speakers", len(both), pair, _some(both))
+    return shared
 
 
 def words_not_in_lexicon(lexicon: str, splits: Mapping[str, Sequence[Utterance]]) -> dict[str, int]:

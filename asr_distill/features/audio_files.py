@@ -19,7 +19,7 @@ from asr_distill.base import UserError, check_file
 from asr_distill.features.containers.aiff import aiff_samples, au_samples
 from asr_distill.features.containers.decoded import DecodedSamples
 from asr_distill.features.containers.flac import FLAC_MAGIC, FlacSamples, flac_samples
-from asr_distill.features.containers.mpeg import is_mpeg, mpeg_samples
+from asr_distill.features.containers.mpeg import id3_length, is_mpeg, mpeg_samples
 from asr_distill.features.containers.ogg import OGG_MAGIC, ogg_samples
 from asr_distill.features.containers.plain import PlainSamples
 from asr_distill.features.containers.sphere import SPHERE_MAGIC, sphere_samples
@@ -123,8 +123,9 @@ def _open(path: Path) -> PlainSamples | DecodedSamples:
             head = stream.read(16)
             if not head:
                 raise UserError(f"{path}: the audio file is empty (0 bytes); replace it or leave it out")
-            if head[:3] == b"ID3":  # some write it before FLAC too
-                return mpeg_samples(path)
+            if head[:3] == b"ID3" and len(head) == 16:
+                stream.seek(start := id3_length(head))
+                return flac_samples(path, start) if stream.read(4) == FLAC_MAGIC else mpeg_samples(path)
         if (head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE") or head == W64_MAGIC:
             return wave_samples(path)
         if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):

@@ -20,7 +20,8 @@ from asr_distill.lang import Lang
 from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
-    from asr_distill.senones.inventory import SenoneInventory
+    from asr_distill.lang.openfst import write_fst
+from asr_distill.senones.inventory import SenoneInventory
 
 _log = logging.getLogger("asr_distill")
 # Weights nearer than this count as equal. OpenFst's default of 2**-10 also rounds every weight to that grid in minimisation,
@@ -103,8 +104,7 @@ def write_graph(
     clock.stop("k2 form")
     k2_sizes = {"states": form.num_states, "arcs": len(form.arcs), "word_sequences": len(form.sequences)}
     with atomic_directory(out_dir, kind=INFO_NAME) as folder:
-        if not to_fst(hclg).write(str(folder / FST_NAME)):
-            raise UserError(f"could not write {out_dir / FST_NAME}; is the disk full?")
+        write_fst(to_fst(hclg), folder / FST_NAME, out_dir / FST_NAME)
         form.save(folder / K2_NAME)
         write_text(folder / "words.txt", "".join(f"{word} {number}\n" for word, number in words.items()))
         inventory.save(folder / "senones.json")

@@ -12,6 +12,7 @@ from typing import Any
 
 from asr_distill.base import UserError, atomic_path
 from asr_distill.lang.arpa import BEGIN, END, UNKNOWN_NAMES, Arpa
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.symbols import SymbolTable
 
 _log = logging.getLogger("asr_distill")
@@ -74,8 +75,7 @@ def build_g(
 def write_g(fst: Any, path: str | Path) -> None:
     """Writes G in OpenFst's binary form, whole or not at all."""
     with atomic_path(path, listed=True) as temporary:
-        if not fst.write(str(temporary)):
-            raise UserError(f"cannot write {path}: is the disk full?")
+        write_fst(fst, temporary, Path(path))
 
 
 def uncovered_words(arpa: Arpa, words: SymbolTable) -> dict[str, list[str]]:

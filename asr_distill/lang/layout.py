@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from asr_distill.base import write_json, write_text
 from asr_distill.lang.lexicon_fst import LexiconFst, build_lexicon_fst, disambiguate
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.subwords import begins_word
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_lang(lang: Lang, directory: Path) -> None:
         write_text(directory / f"{name}.fst.txt", fst.to_text())
         binary = fst.to_kaldifst()
         binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
-        binary.write(str(directory / f"{name}.fst"))
+        write_fst(binary, directory / f"{name}.fst")
     write_json(
         directory / LANG_FILE,
         {

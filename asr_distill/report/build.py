@@ -113,6 +113,8 @@ def _data(run: Path, config: ReportConfig, collected: list[Collected]) -> dict[s
         "test_words": sum(len(utterance.reference) for utterance in utterances),
         "test_speakers": len({utterance.speaker for utterance in utterances if utterance.speaker is not None}) or None,
     }
+    if corpus.get("shared_speakers"):
+        data["shared_speakers"] = corpus["shared_speakers"]
     if config.words:
         outside = out_of_vocabulary(utterances, read_vocabulary(run / config.words))
         data["out_of_vocabulary"] = rounded({"words": outside["words"], "share": outside["share"]})

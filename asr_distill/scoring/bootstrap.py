@@ -192,6 +192,12 @@ def _check_pair(a: MetricCounts, b: MetricCounts, name_a: str, name_b: str) -> N
             f"the reference texts of {len(differing)} utterances differ between {name_a} and {name_b}: {some(differing)};"
             " decode both with the same manifests"
         )
+    elsewhere = [id for id, x, y in zip(a.units, a.speakers, b.speakers, strict=True) if x != y]
+    if elsewhere:
+        raise UserError(
+            f"the speakers of {len(elsewhere)} utterances differ between {name_a} and {name_b}: {some(elsewhere)};"
+            " decode both with the same manifests"
+        )
     if METRICS[a.metric].on_frames or a.metric == "per":
         unequal = [id for id, x, y in zip(a.units, a.denominators[0], b.denominators[0], strict=True) if x != y]
         if unequal:

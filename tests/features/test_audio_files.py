@@ -168,6 +168,23 @@ def test_a_manifest_of_half_a_joined_file_is_refused(tmp_path: Path) -> None:
     assert len(read_samples(recording_of(path).to_cut(), RATE)) == 2 * len(SAMPLES)
 
 
+def test_a_few_bytes_of_anything_are_no_audio(file: Path) -> None:
+    starts = [
+        b"ID3\4\0\0\0\0\0\x40xxxxxxxxxx",
+        b"OggS",
+        b"fLaC",
+        b"NIST_1A\n   1024\n",
+        b".snd",
+        b"FORM\0\0\0\0AIFF",
+        b"\xff\xfb\x90\x00",
+    ]
+    for start in [*starts, wav(SAMPLES)[:60], encoded(SAMPLES, "W64", "PCM_16")[:120]]:
+        for length in range(1, len(start) + 1):
+            file.write_bytes(start[:length])
+            with pytest.raises(UserError):
+                read_audio(file)
+
+
 def test_joined_flac_is_refused(file: Path) -> None:
     file.write_bytes(2 * encoded(SAMPLES, "FLAC", "PCM_16"))
     with pytest.raises(UserError, match="truncated or damaged"):
@@ -197,6 +214,18 @@ def test_mp3_with_tags_and_with_headers_that_lie(file: Path) -> None:
     file.write_bytes(mp3[:1000] + b"what is this?" + mp3[1000:])
     with pytest.raises(UserError, match="neither an MP3 frame nor a tag"):
         read_audio(file)
+
+
+def test_flac_with_tags_of_mp3(file: Path) -> None:
+    flac = encoded(SAMPLES, "FLAC", "PCM_16")
+    id3 = b"ID3\4\0\0" + bytes([0, 0, 1, 0]) + b"x" * 128
+    for content in (id3 + flac, flac + b"TAG" + bytes(125), id3 + flac + b"TAG" + bytes(125)):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(read_audio(file)[0], as_written(flac))
+        np.testing.assert_array_equal(open_audio(file).read(5000, 100), as_written(flac)[:, 5000:5100])
+        file.write_bytes(content[:9000])
+        with pytest.raises(UserError, match="truncated"):
+            read_audio(file)
 
 
 def test_a_damaged_ogg_or_flac_is_refused(file: Path) -> None:

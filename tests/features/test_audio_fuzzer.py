@@ -54,6 +54,9 @@ def test_two_thousand_damaged_files(tmp_path: Path, seed: int) -> None:
     seeds = [(f"{kind} {coding}", encoded(samples, kind, coding), False) for kind, coding in KINDS]
     joined = [encoded(samples, *kind) * 2 for kind in (("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))]
     seeds += [("joined", content, False) for content in joined]
+    id3 = b"ID3\4\0\0\0\0\0\x40" + b"x" * 64
+    tagged = (encoded(samples, *kind) for kind in (("MP3", "MPEG_LAYER_III"), ("FLAC", "PCM_16")))
+    seeds += [("tagged", id3 + content, False) for content in tagged]
     seeds += [("piped", wav(samples, data_size=0xFFFFFFFF), True)]  # where a pipe ended nobody can tell
     seeds += [("piped", without_total(encoded(samples, "FLAC", "PCM_16")), True)]
     path = tmp_path / "audio.bin"

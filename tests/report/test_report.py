@@ -385,3 +385,14 @@ def test_a_single_speaker_is_no_certainty_anywhere(run: Path) -> None:
     assert {row["unit"] for row in results["comparisons"]} == {"utterance within speaker"}
     text = json.dumps([dataclasses.asdict(section) for section in results_page(results)])
     assert "over utterances within speakers (too few speakers to draw)" in text
+
+
+def test_shared_speakers_are_said_beside_the_figures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = read_json(run / "manifests/corpus.json")
+    write_json(run / "manifests/corpus.json", {**corpus, "shared_speakers": {"train and test": ["global"]}})
+    results = build(run)
+    assert results["data"]["shared_speakers"] == {"train and test": ["global"]}
+    said = "Speakers are shared (1 in both train and test): no figure here says anything about new speakers."
+    page = markdown_page(results_page(results))
+    assert page.count(said) >= 3  # at the head, above the systems, above the comparisons
+    check_results(results)

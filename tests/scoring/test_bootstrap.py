@@ -228,6 +228,13 @@ def test_the_interval_of_one_speaker_is_that_over_utterances() -> None:
     assert bootstrap_interval(counts, "speaker").ci95 == bootstrap_interval(counts, "utterance").ci95
 
 
+def test_an_utterance_of_two_speakers_is_refused() -> None:
+    rows = spoken_by(6)
+    other = [dataclasses.replace(rows[0], speaker="new"), *rows[1:]]
+    with pytest.raises(UserError, match="the speakers of 1 utterances differ between a and b: u000"):
+        paired_comparison(metric_counts("wer", [rows]), metric_counts("wer", [other]), "speaker")
+
+
 @pytest.mark.parametrize("unit", ["utterance", "speaker"])
 def test_too_few_utterances_have_no_interval(unit: str) -> None:
     few, more = (metric_counts("wer", [spoken_by(1, number)]) for number in (FEWEST - 1, FEWEST))
