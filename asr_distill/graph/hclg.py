@@ -17,11 +17,11 @@ from asr_distill.graph.hmm import add_self_loops, build_h
 from asr_distill.graph.k2_form import check_k2_form, to_k2_form
 from asr_distill.graph.labels import read_grammar, read_lexicon_fst, table_hash
 from asr_distill.lang import Lang
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
-    from asr_distill.lang.openfst import write_fst
-from asr_distill.senones.inventory import SenoneInventory
+    from asr_distill.senones.inventory import SenoneInventory
 
 _log = logging.getLogger("asr_distill")
 # Weights nearer than this count as equal. OpenFst's default of 2**-10 also rounds every weight to that grid in minimisation,
