@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=1, help="of each file, besides one of each other kind")
     parser.add_argument("--consumers", type=int, default=1, help="commands that are tried on each file, drawn by chance")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="files whose path holds this")
+    parser.add_argument("--only", default="", help="a pattern of the files to damage")
     args = parser.parse_args()
     import torch
 
@@ -231,7 +231,7 @@ def main() -> None:
         if outcomes != ["done"]:
             raise SystemExit(f"{' '.join(step.words)}: {status} {outcomes}")
     kinds = ["flip"] * args.flips + list(KINDS[1:])
-    groups = [group for group in harness.files() if any(args.only in str(path.relative_to(folder)) for path in group)]
+    groups = [group for group in harness.files() if any(re.search(args.only, str(path.relative_to(folder))) for path in group)]
     tried = [harness.random.choice(group) for group in groups]
     for path in tried:
         steps = harness.consumers(path)

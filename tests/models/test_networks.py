@@ -155,7 +155,7 @@ def test_a_checkpoint_is_safetensors_and_json_and_comes_back_in_bits(tmp_path: P
     config = complete_network_config({"layers": 1, "width": 6}, num_senones=4, input_dim=5)
     network = build_network(config, generator())
     save_network(tmp_path, network, config, {"more": [1, 2]})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [DIGESTS_FILE, "config.json", "model.safetensors"]
     loaded, written = load_network(tmp_path)
     assert written["more"] == [1, 2]
     assert not loaded.training

@@ -200,6 +200,9 @@ def test_priors_files(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     values["counts"][0] += 1
     path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"priors\.json is damaged"):
+        SenonePriors.load(path)
+    (tmp_path / DIGESTS_FILE).unlink()
     with pytest.raises(UserError, match="was changed after it was written"):
         SenonePriors.load(path)
     path.write_text("[]")
