@@ -66,7 +66,7 @@ def test_whole_manifests(tmp_path: Path, parts: dict[str, list[Utterance]]) -> N
 def test_another_folder_is_not_replaced(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(UserError, match="holds files that are not manifests"):
+    with pytest.raises(UserError, match="holds files that asr-distill did not write"):
         write_manifests(tmp_path / "thesis", parts, {})
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 
