@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words
 from asr_distill.data.cut_features import load_features
 from asr_distill.senones import tree_features
 
@@ -108,4 +108,4 @@ def transcript_of(cut: Any) -> tuple[str, ...]:
     """The words of a cut. Raises `UserError` where it has not exactly one supervision."""
     if len(cut.supervisions) != 1:
         raise UserError(f"cut {cut.id!r} has {len(cut.supervisions)} supervisions, expected one; trim the cuts to supervisions")
-    return tuple(normalise_text(cut.supervisions[0].text or "").split())
+    return tuple(split_words(normalise_text(cut.supervisions[0].text or ""), f"the transcript of cut {cut.id!r}"))

@@ -14,15 +14,17 @@ from asr_distill.alignment.cepstra import Cepstra, CepstraConfig, Statistics
 from asr_distill.alignment.diag_gmm import DiagGmm
 from asr_distill.base import (
     UserError,
-    atomic_path,
     check_own,
     from_mapping,
+    has_file,
     hash_of_array,
     hash_of_object,
     only_writer,
     read_json,
+    read_tensors,
     to_mapping,
     write_json,
+    write_tensors,
     written_together,
 )
 from asr_distill.senones import SenoneInventory, check_same
@@ -55,14 +57,12 @@ class GmmModel:
 
     def save(self, folder: str | Path) -> None:
         """Writes gmm.safetensors, transitions.safetensors, senones.json and gmm.json (last), all or none of them."""
-        from safetensors.numpy import save_file
-
         folder = Path(folder)
         with written_together():
             self.gmm.save(folder / _GMM)
             if self.transitions is not None:
-                with atomic_path(folder / _TRANSITIONS, listed=True) as temporary:
-                    save_file({"log_probabilities": np.ascontiguousarray(self.transitions, dtype=np.float32)}, temporary)
+                values = {"log_probabilities": self.transitions.astype(np.float32)}
+                write_tensors(folder / _TRANSITIONS, values, listed=True)
             self.inventory.save(folder / _SENONES)
             facts = {
                 "senones_hash": self.inventory.hash,
@@ -81,8 +81,6 @@ class GmmModel:
     @classmethod
     def load(cls, folder: str | Path) -> GmmModel:
         """Reads what `save` wrote. Raises `UserError` where a file is missing, or they don't belong together."""
-        from safetensors.numpy import load_file
-
         folder = Path(folder)
         if not (folder / "gmm.json").is_file():
             raise UserError(f"{folder} holds no GMM (no gmm.json); train one first: asr-distill align mono")
@@ -96,8 +94,11 @@ class GmmModel:
                 f"{folder}: the GMM has {gmm.num_senones} mixtures of dimension {gmm.dimension}, expected"
                 f" {inventory.num_senones} of {cepstra.dimension}; train it again"
             )
-        transitions = folder / _TRANSITIONS
-        model = cls(inventory, gmm, cepstra, load_file(transitions)["log_probabilities"] if transitions.is_file() else None)
+        stored = read_tensors(folder / _TRANSITIONS)[0] if has_file(folder / _TRANSITIONS) else {}
+        log_probabilities = stored.get("log_probabilities")
+        if log_probabilities is not None and not (log_probabilities < np.inf).all():  # NaN neither
+            raise UserError(f"{folder / _TRANSITIONS} holds log-probabilities that are NaN or infinite; train it again")
+        model = cls(inventory, gmm, cepstra, log_probabilities)
         if facts.get("gmm_hash", model._hash()) != model._hash():
             raise UserError(f"{folder}: {_GMM} and {_TRANSITIONS} are not those that {_FACTS} describes; train it again")
         return model

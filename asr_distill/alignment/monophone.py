@@ -22,6 +22,7 @@ from asr_distill.alignment.kaldi_hmm import BEAM, RETRY_BEAM, KaldiHmm
 from asr_distill.alignment.monophone_data import TrainingData, equal_split, read_training_data
 from asr_distill.alignment.phone_lattice import TranscriptReader
 from asr_distill.base import hash_of_object, to_mapping, track, write_json, written_together
+from asr_distill.graph.labels import read_lexicon_fst
 from asr_distill.lang.directory import Lang
 from asr_distill.senones import FrameAlignment, SenoneInventory, default_topology, monophone_tree, write_alignments
 
@@ -55,6 +56,9 @@ class MonophoneConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.total_gaussians < 1 or min(self.first_beam, self.beam) <= 0:
             raise ValueError("iterations, total_gaussians and beams must be above 0")
+        for name, most in (("iterations", 10_000), ("total_gaussians", 10_000_000), ("silence_states", 100)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at most {most}")
         if self.retry_beam < self.beam:
             raise ValueError(f"retry_beam {self.retry_beam} is below beam {self.beam}")
 
@@ -118,7 +122,7 @@ def _train(
     with written_together():
         model.save(out)
         write_alignments(out / alignments_file, report.alignments)
-        write_json(out / _FAILURES, report.failures)
+        write_json(out / _FAILURES, report.failures, listed=True)
         write_json(
             out / _FACTS,
             {
@@ -134,6 +138,7 @@ def _train(
                 "log_likelihood_per_frame": total / max(frames, 1),
                 "history": trainer.history,
             },
+            listed=True,
         )
     trainer.checkpoint.remove()
     return report
@@ -159,7 +164,8 @@ class _Trainer:
             self.hmm = KaldiHmm(inventory, restored.arrays["log_probabilities"])
             self.gmm = restored.gmm
             self.alignment = _unpacked(restored.arrays, data.keys)
-        compiler = self.hmm.compiler(lang.lexicon_fst_path, lang.disambig_ids)
+        lexicon = read_lexicon_fst(lang.lexicon_fst_path, lang.phones.ids, lang.words.ids)
+        compiler = self.hmm.compiler(lexicon, lang.disambig_ids)
         reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
         self.graphs = {key: compiler.compile_graph_from_text(reader.units(data.transcripts[key])[0]) for key in data.keys}
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asr_distill.base import UserError
-from asr_distill.graph.arrays import from_fst
+from asr_distill.graph.labels import read_lexicon_fst
 from asr_distill.lang.directory import Lang
 
 
@@ -217,12 +217,10 @@ class TranscriptReader:
     @classmethod
     def of_lang(cls, lang: Lang, *, unknown_word: str | None = None) -> TranscriptReader:
         """The reader of a lang directory, over its ``L.fst``."""
-        import kaldifst
-
         if unknown_word is not None and unknown_word not in lang.words:
             raise UserError(f"{unknown_word!r} is not among the words of {lang.directory}; build the lang directory with it")
         return cls(
-            from_fst(kaldifst.StdVectorFst.read(str(lang.lexicon_fst_path))),
+            read_lexicon_fst(lang.lexicon_fst_path, lang.phones.ids, lang.words.ids),
             {name: index for index, name in enumerate(lang.words) if index and not name.startswith("#")},
             lang.real_phones,
             lang.silence_phone,

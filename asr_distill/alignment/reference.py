@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, split_words, text_lines
 from asr_distill.lang import base_phone
 from asr_distill.senones import FrameAlignment
 
 HTK_UNIT = 1e-7  # seconds
 SNIPPED_EDGES_OFFSET = 0.0075  # seconds that a boundary of snipped frames lies later
 _STATE = re.compile(r"^(?P<phone>.+?)(?:_s(?P<state>\d+)_\d+|\[(?P<index>\d+)\])$")
+_TIME = re.compile(r"[0-9]{1,18}")
 PERCENTILES = (5, 25, 50, 75, 90, 95, 99)
 
 Segment = tuple[str, float, float]
@@ -34,17 +35,14 @@ def read_mlf(path: str | Path, *, offset: float = SNIPPED_EDGES_OFFSET) -> dict[
     line that is not as it should be.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the reference alignment {path}: {error}") from None
-    if not lines or lines[0].strip() != "#!MLF!#":
+    lines = text_lines(path, "an alignment, an HTK master label file")
+    if next(lines, (1, ""))[1].strip() != "#!MLF!#":
         raise UserError(f"{path}, line 1: expected #!MLF!#, the head of an HTK master label file")
     utterances: dict[str, list[Segment]] = {}
     current: list[Segment] | None = None
     last_state = 0
-    for number, line in enumerate(lines[1:], 2):
-        line = line.strip()
+    for number, line in lines:
+        line = line.strip(" \t")
         if line.startswith('"'):
             stem = Path(line.strip('"').replace("\\", "/")).stem
             if stem in utterances:
@@ -53,10 +51,12 @@ def read_mlf(path: str | Path, *, offset: float = SNIPPED_EDGES_OFFSET) -> dict[
         elif line == ".":
             current = None
         elif line:
-            fields = line.split()
-            if current is None or len(fields) < 3 or not (fields[0].isdigit() and fields[1].isdigit()):
+            fields = split_words(line, f"{path}, line {number}")
+            if current is None or len(fields) < 3 or not all(map(_TIME.fullmatch, fields[:2])):
                 raise UserError(f"{path}, line {number}: found {line!r}, expected START END LABEL below a label file's name")
             start, end = (int(value) * HTK_UNIT + offset for value in fields[:2])
+            if end < start or (current and start < current[-1][1]):
+                raise UserError(f"{path}, line {number}: found {line!r}, whose times run backwards; mend the line")
             match = _STATE.match(fields[2])
             phone = (match["phone"] if match else fields[2]).lower()
             state = int(match["state"] or match["index"]) if match else 0

@@ -129,8 +129,8 @@ def _train(
     with written_together():
         GmmModel(inventory, gmm, config.cepstra).save(out)
         write_alignments(out / alignments_file, report.alignments)
-        write_json(out / _FAILURES, report.failures)
-        write_json(out / _FACTS, facts)
+        write_json(out / _FAILURES, report.failures, listed=True)
+        write_json(out / _FACTS, facts, listed=True)
     checkpoint.remove()
     return report
 

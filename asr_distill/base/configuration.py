@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ import yaml
 from asr_distill.base.errors import UserError
 
 Config = TypeVar("Config")
+_LARGEST_FILE = 1 << 20  # bytes of a configuration
+_MOST = 10**18  # whole numbers below are seeds, sizes and counts that every library takes
 
 
 def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -22,20 +25,54 @@ def load_config(cls: type[Config], path: str | Path, overrides: Mapping[str, Any
     return from_mapping(cls, {**read_yaml(path), **(overrides or {})}, where=str(path))
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file. Raises `UserError` where it is absent, no text, no YAML or anything else."""
+def shipped(path: str | Path) -> Path:
+    """Where a configuration of ``recipes/``, as help texts name it, lies in this installation or checkout.
+
+    Any other path, and one that is there from where the user stands, is left as it is.
+    """
     path = Path(path)
+    if path.parts[:1] != ("recipes",) or ".." in path.parts or path.exists():
+        return path
+    package = Path(__file__).resolve().parents[1]
+    return next((found for root in (package, package.parent) if (found := root / path).is_file()), path)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file, also of one that is `shipped`.
+
+    Raises `UserError` where it is absent, no text, no YAML or anything else; anchors and keys that come twice are refused.
+    """
+    path = shipped(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"configuration {path} has {path.stat().st_size} bytes, expected a YAML file of at most 1 MiB")
+        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader) or {}
     except FileNotFoundError:
         raise UserError(f"configuration {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"configuration {path} cannot be read as text ({error}); expected a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date of month 13, a number of 5,000 digits
         raise UserError(f"configuration {path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"configuration {path}: expected keys and values at the top level, found {type(values).__name__}")
     return values
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without anchors, of which a few lines unpack to gigabytes, and without keys that come twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError(f"anchors and aliases (&{event.anchor}) are not taken{event.start_mark}; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for position, key in enumerate(keys) if key in keys[:position]), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"the key {twice!r} comes twice{node.start_mark}; keep one of them")
+        return super().construct_mapping(node, deep)
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str = "configuration") -> Config:
@@ -108,13 +145,23 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: found {value!r}, expected keys and values")
         return {_convert(k, arguments[0], where): _convert(v, arguments[1], where) for k, v in value.items()}
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML reads 1e-3 as text
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):  # YAML reads 1e-3 as text
         try:
-            return float(value)
-        except ValueError:
-            pass
+            number = float(value)
+        except (ValueError, OverflowError):  # a whole number may have any number of digits
+            raise UserError(f"{where}: found {_shortened(value)}, expected float") from None
+        if not math.isfinite(number):
+            raise UserError(f"{where}: found {_shortened(value)}, expected a finite number")
+        return number
+    if hint is int and isinstance(value, int) and abs(value) >= _MOST:
+        raise UserError(f"{where}: found {_shortened(value)}, expected a whole number of less than 19 digits")
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise UserError(f"{where}: found {value!r}, expected {getattr(hint, '__name__', hint)}")
+
+
+def _shortened(value: Any) -> str:
+    """A number's digits, the first of them where there are thousands, which Python would refuse to print."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a whole number of more than 40 digits"
+    return repr(value) if len(repr(value)) < 80 else repr(value)[:76] + "..."

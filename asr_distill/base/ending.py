@@ -11,15 +11,17 @@ from types import FrameType
 
 from asr_distill.base.disk import failed_write
 from asr_distill.base.errors import UserError
+from asr_distill.base.terminal import printable
 
 _NUMBERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def run_as_command(name: str, action: Callable[[], int | None]) -> int:
+def run_as_command(name: str, action: Callable[[], int | None], *, of_other: bool = False) -> int:
     """Runs ``action`` and returns the exit status; what ends it is told in one message on standard error, after ``name``.
 
     0: done, or what ``action`` returns; 1: a mistake of the user's, or a full disk and the like; 130: interrupted; 143 and 129:
-    ended by SIGTERM and SIGHUP. Other exceptions are mistakes of ours, and are raised.
+    ended by SIGTERM and SIGHUP. ``of_other``: another command began this one, is interrupted as well, and says so. A pipe that
+    nobody reads is left to the caller. Other exceptions are mistakes of ours, and are raised.
     """
     try:
         with ended_in_order():
@@ -27,9 +29,12 @@ def run_as_command(name: str, action: Callable[[], int | None]) -> int:
     except UserError as error:
         return _told(f"{name}: error: {error}", 1)
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        raise
+    except MemoryError as error:
+        return _told(f"{name}: error: not enough memory ({error}); use smaller sizes", 1)
     except KeyboardInterrupt:
+        if of_other:
+            return 130
         return _told(f"{name}: interrupted; run it again to continue", 130)
     except SystemExit as error:
         if not isinstance(error.code, int) or error.code <= 128:
@@ -42,7 +47,7 @@ def run_as_command(name: str, action: Callable[[], int | None]) -> int:
 
 
 def _told(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     return status
 
 

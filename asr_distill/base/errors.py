@@ -13,7 +13,8 @@ class UserError(Exception):
 _HINTS = {
     "k2": (
         "pip install --no-deps the wheel of k2 that was built for your torch and Python: with torch 1.13.1 on Python 3.11"
-        " `bash local/setup.sh` installs it; for newer torch see the wheel list of the k2-fsa project (1.24.4 and later)"
+        " `bash local/setup.sh` installs it; for newer torch the k2-fsa project lists wheels (1.24.4 and later), and `bash"
+        " local/setup.sh --k2-wheel FILE` makes an environment around one"
     ),
     "torchaudio": "pip install 'asr-distill[torchaudio]' (a build that matches your torch)",
 }

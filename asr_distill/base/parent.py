@@ -20,21 +20,22 @@ def environment_of_child() -> dict[str, str]:
     return {**os.environ, PARENT: str(os.getpid())}
 
 
-def end_with_parent(parent: int | None = None) -> None:
+def end_with_parent(parent: int | None = None) -> bool:
     """From now on, once the process ``parent`` is gone, this one gets SIGTERM and, if it is still there, SIGKILL.
 
     parent: the process that began this one, or one before that, such as a recipe's shell. By default what
     `environment_of_child` said, or the recipe, which is taken out of the environment, for it holds for nobody else; where
-    nothing was said nothing happens.
+    nothing was said nothing happens, and it returns False.
 
     A thread waits for it. Linux could send the signal by itself, but when the thread ends that began the process.
     """
     if parent is None:
         said = os.environ.pop(PARENT, "")
         if not said.isdecimal():
-            return
+            return False
         parent = int(said)
     threading.Thread(target=_watch, args=(parent,), name="end with parent", daemon=True).start()
+    return True
 
 
 def _watch(parent: int) -> None:

@@ -120,7 +120,7 @@ def written_together() -> Iterator[None]:
 
 def _put_file(temporary: Path, path: Path, listed: bool) -> None:
     # Hidden files of ours come and go; a folder that is not in its place yet is locked, and gets its list in the end.
-    hidden = path.name.startswith(TEMPORARY) or path.parent.name.startswith(TEMPORARY)
+    hidden = any(part.startswith(TEMPORARY) for part in path.parts)
     listed = not hidden and (listed or read_digests(path.parent) is not None)
     with _told_of_the_disk(path), new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
         os.replace(temporary, path)

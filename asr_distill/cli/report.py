@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import sys
 from pathlib import Path
+from typing import Any
 
 EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/recipe.report.yaml --publish recipes/an4"
 
@@ -41,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
         check_results,
         html_page,
         load_report_config,
+        of_contract,
         publish,
         results_markdown,
         results_page,
-        systems_table,
+        transcribe_command,
     )
     from asr_distill.report.publish import check_publishable
 
@@ -53,11 +56,14 @@ def run(args: argparse.Namespace) -> int:
     if args.results and args.command is not None:
         raise UserError("--command is of a run; leave it out with --results, which says its own")
     figures: list[Path] = []
+    transcribe = None
     if args.results:
         results = read_json(args.results)
-        check_results(results)
+        with of_contract(args.results):
+            check_results(results)
+            page, table = results_markdown(results), _for_people(results, args.html, None)
         if args.out:
-            write_text(args.out, results_markdown(results))
+            write_text(args.out, page)
         written = [args.out] if args.out else []
     else:
         if args.merge and not args.publish:
@@ -73,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         folder = args.publish or args.run_directory
         written = [str(path) for path in publish(report, args.run_directory, folder, config.pictures)]
         results = report.results
+        program = sys.argv[0] if Path(sys.argv[0]).name == "asr-distill" else "asr-distill"
+        transcribe = transcribe_command(args.run_directory, config, results, program)
         figures = [path for name in (*config.figures, *config.pictures) if (path := Path(args.run_directory) / name).is_file()]
     if args.plots:
         from asr_distill.report.plots import plot_systems
@@ -86,7 +94,18 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         _log.info("wrote %s", path)
     show = args.table or args.results or not args.publish
-    source = f"source of the data: {results['data']['source']}"
-    text = f"{systems_table(results)}\n\n{source}" if show else "\n".join(f"wrote {path}" for path in written)
+    if not args.results:
+        table = _for_people(results, args.html, transcribe)
+    lines = [f"wrote {path}" for path in written]
+    text = table if show else "\n".join(lines)
     emit(args, results, text)
     return 0
+
+
+def _for_people(results: dict[str, Any], page: str | None, transcribe: str | None) -> str:
+    """The tables, where the data come from, speakers that were trained on, the verdict, and where to go on."""
+    from asr_distill.report import shared_speakers, systems_table, verdict
+
+    lines = [systems_table(results), "", f"source of the data: {results['data']['source']}", shared_speakers(results["data"])]
+    last = {"verdict": verdict(results), "report": page, "your own recording": transcribe}
+    return "\n".join([*lines[: 4 if lines[3] else 3], *(f"{name}: {said}" for name, said in last.items() if said)])

@@ -86,7 +86,7 @@ def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> li
     imports = [word for source in imported_networks() for word in ("--import", source)]
 
     def work(item: tuple[str, Sequence[str]]) -> dict[str, Any] | None:
-        command = [sys.executable, "-m", "asr_distill.cli.main", *item[1], *imports, "--json"]
+        command = [sys.executable, "-m", "asr_distill", *item[1], *imports, "--json"]
         output = children.output_of(command)
         return None if output is None else json.loads(output)["models"][0]
 

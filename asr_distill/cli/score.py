@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from asr_distill.scoring.transcript_formats import FORMATS
+
 EXAMPLE = "asr-distill score exp/an4/decode/baseline_uniform/test --training-cuts exp/an4/manifests/cuts_train.jsonl.gz"
 
 _log = logging.getLogger("asr_distill")
@@ -17,8 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "decode", nargs="?", metavar="DECODE_DIR", help="directory with hypotheses.jsonl; score.json goes there"
     )
-    parser.add_argument("--ref", metavar="FILE", help="references: sclite .trn or Kaldi text")
-    parser.add_argument("--hyp", metavar="FILE", help="hypotheses: sclite .trn or Kaldi text (with --ref)")
+    parser.add_argument("--ref", metavar="FILE", help="references: sclite's .trn or .stm, or Kaldi text")
+    parser.add_argument("--hyp", metavar="FILE", help="hypotheses: sclite's .trn or .ctm, or Kaldi text (with --ref)")
+    for side in ("ref", "hyp"):
+        parser.add_argument(
+            f"--{side}-format",
+            choices=FORMATS,
+            default="auto",
+            help=f"of --{side}; auto: as its name and its lines say, or an error",
+        )
     parser.add_argument("--utt2spk", metavar="FILE", help="speaker of each utterance, for --ref and --hyp")
     parser.add_argument("--unit", choices=["speaker", "utterance"], help="what is resampled for the first interval")
     parser.add_argument("--samples", type=int, default=10_000, help="bootstrap samples (default %(default)s)")
@@ -62,24 +71,31 @@ def _score(args: argparse.Namespace) -> int:
         aligned_listing,
         pair_transcripts,
         read_hypotheses,
+        read_references,
         read_training_texts,
-        read_transcripts,
         read_utterance_speakers,
         read_vocabulary,
         score_table,
         score_utterances,
     )
+    from asr_distill.scoring.segments import pair_timed
+    from asr_distill.scoring.timed import read_ctm, read_stm
+    from asr_distill.scoring.transcripts import format_of, read_transcripts
     from asr_distill.scoring.utterances import with_references, with_speakers
 
     normalise = Normalisation(args.case, tuple(map(normalise_text, args.remove)))
     unknown: list[str] = []
     utterances: list[Utterance]
-    if args.hyp:
-        utterances, unknown = pair_transcripts(read_transcripts(args.ref), read_transcripts(args.hyp), normalise=normalise)
+    if args.ref and format_of(args.ref, args.ref_format) == "stm":
+        hypotheses = args.hyp or _ctm_of(args.decode)
+        utterances, unknown = pair_timed(read_stm(args.ref), read_ctm(hypotheses), normalise)
+    elif args.hyp:
+        references = read_references(args.ref, args.ref_format)
+        utterances, unknown = pair_transcripts(references, read_transcripts(args.hyp, args.hyp_format), normalise)
     else:
         utterances = read_hypotheses(args.decode, normalise, need_reference=not args.ref)
         if args.ref:
-            utterances, unknown = with_references(utterances, read_transcripts(args.ref), normalise)
+            utterances, unknown = with_references(utterances, read_references(args.ref, args.ref_format), normalise)
     if args.utt2spk:
         utterances = with_speakers(utterances, read_utterance_speakers(args.utt2spk))
     _check_mismatch([u.id for u in utterances if u.hypothesis is None], len(utterances), unknown, args.max_mismatch)
@@ -116,6 +132,12 @@ def _score(args: argparse.Namespace) -> int:
         _log.info("wrote %s", args.listing)
     emit(args, score, text)
     return 0
+
+
+def _ctm_of(decode: str) -> Path:
+    """The words with times that a decode directory has beside hypotheses.jsonl."""
+    folder = Path(decode) if Path(decode).is_dir() else Path(decode).parent
+    return folder / "hyp.ctm"
 
 
 def _check_mismatch(missing: list[str], total: int, unknown: list[str], share: float) -> None:

@@ -176,7 +176,7 @@ def _study(args: argparse.Namespace) -> int:
     if args.simulated_frames:
         simulated = simulated_posteriors(5 * args.simulated_frames, args.num_classes or 14_000, seed=args.seed)
         add("simulated", simulated, args.simulated_frames)
-    write_json(args.output, result)
+    write_json(args.output, result, listed=True)
     emit(args, result, f"{_divergences(result)}\nwrote {args.output}")
     return 0
 

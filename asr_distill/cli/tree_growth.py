@@ -12,9 +12,11 @@ from typing import Any
 from asr_distill.base import UserError, check_own, only_writer, track, write_json, written_together
 from asr_distill.cli.main import emit
 from asr_distill.cli.tree import EXAMPLE
-from asr_distill.data.checks import load_cuts
+from asr_distill.data.checks import load_utterances
 from asr_distill.data.cut_features import load_features
+from asr_distill.features.frame_counts import num_frames_of
 from asr_distill.senones import (
+    FrameAlignment,
     GrowthReport,
     SenoneInventory,
     accumulate_triphone_statistics,
@@ -51,18 +53,20 @@ def grow(args: argparse.Namespace) -> int:
     check_num_leaves(args.num_leaves, topology)
     start = time.monotonic()
     alignments = read_alignments(args.alignments)
-    cuts = load_cuts(args.cuts)
-    missing = [cut.id for cut in cuts if cut.id not in alignments]
+    cuts = load_utterances(args.cuts)
+    fitting = [cut for cut in cuts if cut.id in alignments and (not cut.has_features or _fits(cut, alignments[cut.id]))]
+    found = {cut.id for cut in fitting}
+    missing = [cut.id for cut in cuts if cut.id not in found]
     if len(missing) > args.max_missing_share * len(cuts):
         raise UserError(
-            f"{len(missing)} of {len(cuts)} cuts of {args.cuts} have no alignment in {args.alignments} (first: {missing[0]});"
-            " allow more with --max-missing-share"
+            f"{len(missing)} of {len(cuts)} cuts of {args.cuts} have no alignment in {args.alignments}, or one of other length"
+            f" (first: {missing[0]}); align again on these features, or allow more with --max-missing-share"
         )
-    features = _tree_features((cut for cut in cuts if cut.id in alignments), args)
+    features = _tree_features(iter(fitting), args)
     stats = accumulate_triphone_statistics(alignments, features, topology)
     gathered = time.monotonic()
     questions = cluster_phone_questions(stats, topology)
-    hours = sum(cut.duration for cut in cuts if cut.id in alignments) / 3600
+    hours = sum(cut.duration for cut in fitting) / 3600
     num_leaves = leaves_for(hours, topology) if args.num_leaves is None else args.num_leaves
     tree, report = grow_tree(
         stats,
@@ -146,6 +150,10 @@ def _growth_text(result: dict[str, Any], path: Path) -> str:
         named = " ".join(result["cuts_without_alignment"][:10])
         lines.append(f"{len(result['cuts_without_alignment'])} cuts without an alignment were left out: {named}")
     return "\n".join(lines)
+
+
+def _fits(cut: Any, alignment: FrameAlignment) -> bool:
+    return len(alignment) == num_frames_of(cut)
 
 
 def _tree_features(cuts: Iterator[Any], args: argparse.Namespace) -> Iterator[tuple[str, Any]]:

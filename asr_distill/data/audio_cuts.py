@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lhotse import Recording
+from lhotse.utils import fastcopy
 
 from asr_distill.base import UserError
-from asr_distill.features.audio import pick_channel
+from asr_distill.features.audio import pick_channel, recording_of
 
 
-def cuts_of_audio(paths: Iterable[str | Path], channel: int | None = None) -> list[Any]:
+def cuts_of_audio(
+    paths: Iterable[str | Path], channel: int | None = None, on_bad: Callable[[str, UserError], None] | None = None
+) -> list[Any]:
     """One cut over the whole of each file, in their order; its id is the file's name without suffix, white space as ``_``.
 
-    channel: of recordings with several. Raises `UserError` for a file that is missing, empty, of a format that lhotse cannot
-    read, without the channel, and for two files that would have the same id; nothing but headers is read.
+    channel: of recordings with several. on_bad: is told of a file that cannot be read, which is left out. Raises
+    `UserError` for a file that is missing, empty, not audio or without the channel, and for two that would have the same id.
     """
     cuts: dict[str, Any] = {}
     files: dict[str, Path] = {}
@@ -29,22 +31,12 @@ def cuts_of_audio(paths: Iterable[str | Path], channel: int | None = None) -> li
                 " your own and give --cuts"
             )
         files[key] = path
-        cuts[key] = pick_channel(_recording(path, key).to_cut(), channel)
-        cuts[key].id = key
+        try:
+            cut = pick_channel(recording_of(path, key).to_cut(), channel)
+        except UserError as error:
+            if on_bad is None:
+                raise
+            on_bad(str(path), error)
+            continue
+        cuts[key] = fastcopy(cut, id=key)
     return list(cuts.values())
-
-
-def _recording(path: Path, key: str) -> Recording:
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name the audio files in it, such as {path}/*.wav")
-    if not path.is_file():
-        raise UserError(f"{path}: no such audio file; mend the path")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: the audio file is empty (0 bytes); replace it or leave it out")
-    try:
-        return Recording.from_file(path, recording_id=key)
-    except Exception as error:  # decoders raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{path}: not audio that lhotse can read ({type(error).__name__}: {reason}); give wav, flac, ogg or sphere"
-        ) from None

@@ -6,6 +6,7 @@ Comes in: `Utterance` rows per split. Goes out: ``cuts_{train,dev,test}.jsonl.gz
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from collections import Counter
@@ -30,13 +31,16 @@ from asr_distill.base import (
     write_jsonl,
     write_text,
 )
-from asr_distill.data.audio_files import ByteOrder, read_audio, write_wav
-from asr_distill.data.resampling import resample
+from asr_distill.data.audio_files import ByteOrder, read_raw, write_wav
+from asr_distill.features.audio_files import AudioInfo, audio_info, read_audio
+from asr_distill.features.resampling import resample_sharply
 
 SpeakerSource = Literal["supervision", "recording", "utterance"]  # who is a speaker where the data name none
 CORPUS_FILE = "corpus.json"
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
+_CHOOSE = "choose one with --channel"
+_KALDI_CLIP = 0.5 + 0.01  # seconds
 _ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
 
 
@@ -65,13 +69,15 @@ class AudioOptions:
 
     ``sampling_rate``: hertz, others are resampled; None leaves recordings as they are, for `asr-distill features` resamples cut
     by cut. ``channel``: which channel (from 0) of a recording with several; None refuses them. ``allow_bad``: the share of
-    utterances (0 to 1) that may be left out because their audio or transcript cannot be used.
+    utterances (0 to 1) that may be left out because their audio or transcript cannot be used. ``clip``: seconds by which an
+    utterance may end after its recording, and is then cut off there; a frame is rounding, Kaldi allows half a second.
     """
 
     sampling_rate: int | None = 16000
     channel: int | None = None
     raw_byte_order: ByteOrder = "auto"
     allow_bad: float = 0.0
+    clip: float = 0.01
 
 
 def write_manifests(
@@ -82,19 +88,20 @@ def write_manifests(
     options: AudioOptions | None = None,
     texts: Mapping[str, str | Path] | None = None,
     check: Callable[[MonoCut], None] | None = None,
+    allow_shared_speakers: bool | None = None,
 ) -> dict[str, Any]:
     """Writes the manifests folder ``output`` and returns what stands in its corpus.json.
 
-    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text of a
-    lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``. ``check``
-    raises `UserError` for a cut that cannot be used. Raises `UserError` for duplicate ids, speakers in two splits, utterances
-    without transcript, those whose audio or ``check`` fails (beyond ``options.allow_bad``), a split without utterances, and an
-    ``output`` that holds something else.
+    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text
+    of a lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``.
+    ``check`` raises `UserError` for a cut that cannot be used. ``allow_shared_speakers``: see `check_utterances`. Raises
+    `UserError` for duplicate ids, speakers in two splits, utterances without transcript, those whose audio or ``check``
+    fails (beyond ``options.allow_bad``), a split without utterances, and an ``output`` that holds something else.
     """
     options = options or AudioOptions()
     output = Path(output).resolve()
     check_output(output)
-    check_utterances(splits)
+    shared = check_utterances(splits, allow_shared_speakers)
     problems: list[str] = []
     rates: Counter[int] = Counter()
     with atomic_directory(output, kind=CORPUS_FILE) as folder:
@@ -129,6 +136,7 @@ def write_manifests(
             "resampled_recordings": {str(rate): number for rate, number in resampled.items()},
             "words_not_in_lexicon": missing,
             "left_out": problems,
+            **({"shared_speakers": shared} if shared else {}),
         }
         write_json(folder / CORPUS_FILE, description)
     for split, numbers in counts.items():
@@ -150,21 +158,35 @@ def count_cuts(cuts: Sequence[MonoCut]) -> dict[str, Any]:
     }
 
 
-def check_utterances(splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """Raises `UserError` for duplicate ids and for speakers who are in more than one split."""
+def check_utterances(
+    splits: Mapping[str, Sequence[Utterance]], allow_shared_speakers: bool | None = None
+) -> dict[str, list[str]]:
+    """The speakers who are in more than one split, by the two splits' names.
+
+    allow_shared_speakers: None refuses them; False does too and names the option, which the caller has.
+    Raises `UserError` for duplicate ids and, unless it is allowed, for such speakers.
+    """
     occurrences = Counter(utterance.id for utterances in splits.values() for utterance in utterances)
     repeated = sorted(name for name, number in occurrences.items() if number > 1)
     if repeated:
         raise UserError(f"{len(repeated)} utterance ids occur more than once: {_some(repeated)}; ids must be unique")
     speakers = {split: {utterance.speaker for utterance in utterances} for split, utterances in splits.items()}
-    names = list(speakers)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            if both := sorted(speakers[first] & speakers[second]):
-                raise UserError(
-                    f"{len(both)} speakers are in both {first} and {second}: {_some(both)};"
-                    " a speaker may be in one part only, or the figures mean nothing"
-                )
+    shared = {
+        f"{first} and {second}": sorted(speakers[first] & speakers[second])
+        for first, second in itertools.combinations(speakers, 2)
+        if speakers[first] & speakers[second]
+    }
+    for pair, both in shared.items():
+        if not allow_shared_speakers:
+            option = (
+                " Next: --allow-shared-speakers, which says so beside the figures" if allow_shared_speakers is False else ""
+            )
+            raise UserError(
+                f"{len(both)} speakers are in both {pair}: {_some(both)};"
+                f" a speaker may be in one part only, or the figures mean nothing for new speakers.{option}"
+            )
+        _log.warning("%d speakers are in both %s: %s; figures mean nothing for new speakers", len(both), pair, _some(both))
+    return shared
 
 
 def words_not_in_lexicon(lexicon: str, splits: Mapping[str, Sequence[Utterance]]) -> dict[str, int]:
@@ -198,10 +220,14 @@ def _bound_problems(problems: Sequence[str], total: int, allow_bad: float) -> No
     if len(problems) > allow_bad * total + _ROUNDING:
         shown = "\n  ".join(problems[:_SHOWN])
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        enough = -(-1000 * len(problems) // total) / 1000  # rounded up: what is suggested has to do
+        several = sum(_CHOOSE in problem for problem in problems)
+        others = len(problems) - several
+        enough = -(-1000 * others // total) / 1000  # rounded up: what is suggested has to do
+        steps = ["--channel 0 (or another) for recordings with several channels"] if several else []
+        if others > allow_bad * total + _ROUNDING:
+            steps.append(f"mend them, or leave them out with --allow-bad {enough:.3f} or more")
         raise UserError(
-            f"{len(problems)} of {total} utterances cannot be used:\n  {shown}{more}\n"
-            f"Next: mend them, or leave them out with --allow-bad {enough:.3f} or more"
+            f"{len(problems)} of {total} utterances cannot be used:\n  {shown}{more}\nNext: {'; for the others, '.join(steps)}"
         )
 
 
@@ -230,7 +256,7 @@ def _build_cuts(
             found = recordings[name]
             if isinstance(found, str):
                 raise UserError(found)
-            cut = _cut(utterance, *found)
+            cut = _cut(utterance, *found, options.clip)
             if check is not None:
                 check(cut)
             cuts.append(cut)
@@ -244,29 +270,37 @@ def _take_in(
 ) -> tuple[Recording, int]:
     """The recording (resampled or rewritten under ``audio/`` where needed) and the channel to use."""
     path, chosen = utterance.audio, options.channel if utterance.channel is None else utterance.channel
-    samples, rate = read_audio(path, raw_rate=options.sampling_rate or 16000, raw_byte_order=options.raw_byte_order)
-    channels = samples.shape[0]
+    raw = path.suffix.lower() == ".raw" and path.is_file()
+    if raw:
+        samples = read_raw(path, options.raw_byte_order)
+        info = AudioInfo(options.sampling_rate or 16000, 1, samples.shape[1])
+    else:
+        info = audio_info(path)
+    channels, rate = info.channels, info.sampling_rate
     if channels > 1 and chosen is None:
-        raise UserError(f"{path}: {channels} channels, expected 1; choose one with --channel 0 to {channels - 1}")
+        raise UserError(f"{path}: {channels} channels, expected 1; {_CHOOSE} 0 to {channels - 1}")
     channel = (chosen or 0) if channels > 1 or utterance.channel is not None else 0
     if channel >= channels:
         asked = f"--channel {channel}" if utterance.channel is None else f"channel {channel}, which {utterance.id} names,"
         raise UserError(f"{path}: has {channels} channels, {asked} does not exist (they count from 0)")
     source, kept_channels, wanted = path.resolve(), list(range(channels)), options.sampling_rate or rate
     rates[rate] += 1
+    num_samples = info.num_samples
     if rate != wanted or path.suffix.lower() in (".sph", ".raw"):
-        signal: NDArray[np.float32] = resample(samples[channel], rate, wanted)
+        if not raw:
+            samples, _ = read_audio(path)
+        signal: NDArray[np.float32] = resample_sharply(samples[channel], rate, wanted)
         if utterance.channel is not None and channels > 1:
             name = f"{name}-channel{channel}"  # another utterance may want another channel
         file = Path("audio") / f"{_file_name(name)}.wav"
         write_wav(folder / file, signal, wanted)
-        source, kept_channels, channel, samples = output / file, [0], 0, signal[None]
+        source, kept_channels, channel, num_samples = output / file, [0], 0, len(signal)
     recording = Recording(
         id=name,
         sources=[AudioSource(type="file", channels=kept_channels, source=str(source))],
         sampling_rate=wanted,
-        num_samples=samples.shape[1],
-        duration=samples.shape[1] / wanted,
+        num_samples=num_samples,
+        duration=num_samples / wanted,
         channel_ids=kept_channels,
     )
     return recording, channel
@@ -278,14 +312,15 @@ def _file_name(name: str) -> str:
     return quoted if len(quoted) <= 200 else f"{quoted[:120]}-{hash_of_object(name)[:32]}"
 
 
-def _cut(utterance: Utterance, recording: Recording, channel: int) -> MonoCut:
+def _cut(utterance: Utterance, recording: Recording, channel: int, clip: float) -> MonoCut:
     start = round(utterance.start * recording.sampling_rate) / recording.sampling_rate
     duration = recording.duration - start if utterance.duration is None else utterance.duration
-    # Segment times are rounded by whoever wrote them: one frame (10 ms) past the end is cut off, more is an error.
-    if start < 0 or duration <= 0 or start + duration > recording.duration + 0.01:
+    over = start + duration - recording.duration
+    if start < 0 or duration <= 0 or over > clip + _ROUNDING or start >= recording.duration:
+        kaldi = ". Next: --clip-segments 0.5 cuts them off there, as Kaldi does" if clip < over <= _KALDI_CLIP else ""
         raise UserError(
             f"{utterance.audio}: the supervision runs from {start:.3f} s to {start + duration:.3f} s,"
-            f" the recording from 0 to {recording.duration:.3f} s"
+            f" the recording from 0 to {recording.duration:.3f} s{kaldi}"
         )
     duration = min(round(duration * recording.sampling_rate), recording.num_samples - round(start * recording.sampling_rate))
     seconds = duration / recording.sampling_rate

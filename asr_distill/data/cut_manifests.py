@@ -12,7 +12,7 @@ from typing import Any
 
 from lhotse import MonoCut, MultiCut
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words
 from asr_distill.data.checks import check_cuts, load_cuts
 from asr_distill.data.corpora import SpeakerSource, Utterance
 from asr_distill.features.audio import name_of
@@ -33,7 +33,7 @@ def read_cut_set(
     An utterance without a transcript comes back with an empty text, for `write_manifests` to refuse or count.
     """
     cuts = load_cuts(path)
-    check_cuts(cuts, str(path), need_text=False, need_speaker=False, need_audio=False)
+    check_cuts(cuts, str(path), need_text=False, need_speaker=False, need_audio=False, one_supervision=False)
     roots = [*audio_roots, path.parent, path.parent.parent, Path.cwd()]
     utterances, nameless = [], []
     for cut in cuts:
@@ -53,17 +53,12 @@ def read_cut_set(
 
 def _check_kind(cut: Any, path: Path) -> None:
     where = f"{path}: {name_of(cut)}"
-    if not isinstance(cut, (MonoCut, MultiCut)):
-        raise UserError(f"{where} is a {type(cut).__name__}, expected a cut of one recording; {_SAVE}")
     recording = cut.recording
     if recording is None:
         raise UserError(f"{where} has no recording; give a CutSet with recordings, for features are computed anew")
     changed = [type(change).__name__ for change in recording.transforms or () if type(change).__name__ != "Resample"]
     if changed:
         raise UserError(f"{where}: its recording has the transform {changed[0]}, expected audio as it is on disk; {_SAVE}")
-    kinds = {source.type for source in recording.sources} - {"file"}
-    if kinds:
-        raise UserError(f"{where}: its recording is a {sorted(kinds)[0]!r}, expected a file; {_SAVE}")
 
 
 def _utterance(
@@ -85,7 +80,7 @@ def _utterance(
         id=name,
         audio=_find(str(source.source), roots),
         speaker=supervision.speaker or (name if speaker_from == "utterance" else recording.id),
-        text=normalise_text(supervision.text or ""),
+        text=" ".join(split_words(normalise_text(supervision.text or ""), f"{path}: the transcript of {name}")),
         recording_id=recording.id if len(recording.sources) == 1 else f"{recording.id}-{recording.sources.index(source)}",
         start=cut.start + start,
         duration=end - start,

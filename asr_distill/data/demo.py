@@ -17,8 +17,8 @@ from asr_distill.data.audio_files import write_wav
 from asr_distill.data.corpora import Utterance, check_output, write_manifests
 from asr_distill.data.demo_sentences import Sentence, draw_sentences, spoken, vocabulary
 from asr_distill.data.noise import babble, mix, pink_noise, set_peak, white_noise
-from asr_distill.data.resampling import resample
 from asr_distill.data.synthesis import Synthesiser, Voice
+from asr_distill.features.resampling import resample_sharply
 
 SAMPLING_RATE = 16000
 ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
@@ -137,7 +137,7 @@ def _synthesise(
     for index, sentence in enumerate(track(sentences, f"synthesising {part}", len(sentences), "utterances")):
         voice = speakers[index % len(speakers)].voice
         samples = synthesiser.speak(spoken(sentence), voice, seed=index + 1)
-        speech.append(resample(samples, synthesiser.sampling_rate, SAMPLING_RATE))
+        speech.append(resample_sharply(samples, synthesiser.sampling_rate, SAMPLING_RATE))
     utterances = []
     for index, sentence in enumerate(track(sentences, f"adding noise to {part}", len(sentences), "utterances")):
         speaker = speakers[index % len(speakers)]

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.format import read_magic
 
 from asr_distill.base import (
+    DIGESTS_FILE,
     UserError,
     atomic_directory,
+    check_file,
     check_replaceable,
     check_space,
+    found_instead,
     free_name,
     hash_of_file,
     hash_of_object,
+    read_array,
     read_json,
     read_jsonl,
     track,
@@ -33,17 +36,18 @@ from asr_distill.data.cut_features import (
     gather_normalisation,
     load_features,
     normalisation_speaker,
-    num_frames_of,
     senone_labels,
     speaker_of,
 )
 from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.frame_counts import num_frames_of
 
 KIND = "asr_distill frame store"
 SCHEMA = 1
 IGNORE_INDEX = -100  # what torch's cross entropy leaves out
 META = "meta.json"
+_CHECKED_FRAMES = 1 << 15  # at a time
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,16 @@ class StoredCut:
 class FrameStore:
     """A frame store on disk, read-only. `open` it; `asr_distill.data.write_frame_store` makes one (`create` calls that).
 
-    features: ``(F, D)`` float32 or float16, memory-mapped, normalised already; labels: ``(F,)`` int32, -1 where there is none;
     offsets: ``(N + 1,)`` int64, where each cut begins; cut_ids and speakers: N each; meta: what `meta.json` says.
     """
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         self.path = path
         self.meta = meta
-        self.features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
-        self.labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        self._features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
+        self._labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        for name in ("offsets.npy", "cuts.jsonl"):
+            self._check(name)
         self.offsets = np.array(self._map("offsets.npy", (meta["num_cuts"] + 1,), "int64"))
         rows = list(read_jsonl(path / "cuts.jsonl"))
         self.cut_ids: list[str] = [row["id"] for row in rows]
@@ -87,10 +92,8 @@ class FrameStore:
         """Opens a store. Raises `UserError` where it is absent, foreign, of another version, or a file was cut short."""
         path = Path(path)
         if not (path / META).is_file():
-            raise UserError(
-                f"{path} is not a frame store (it has no {META}); write one with `asr-distill frames --output"
-                f" {free_name(path)}`"
-            )
+            again = f"write one with `asr-distill frames --output {free_name(path)}`"
+            raise UserError(f"{path} is not a frame store (it has no {META}); {found_instead(path, again)}")
         meta = read_json(path / META)
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise UserError(f"{path / META} does not describe a frame store; give the folder that `asr-distill frames` wrote")
@@ -105,10 +108,21 @@ class FrameStore:
         return cls(path, meta)
 
     def verify(self) -> None:
-        """Reads every byte and raises `UserError` naming the files that are not what was written."""
-        wrong = [name for name, entry in self.meta["files"].items() if hash_of_file(self.path / name) != entry["sha256"]]
-        if wrong:
-            raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; write it again")
+        """Reads every byte and raises `UserError` naming the first file that is not what was written."""
+        for name in self.meta["files"]:
+            self._check(name)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """``(F, D)`` float32 or float16, normalised already, memory-mapped; checked when first asked for, every byte."""
+        self._check("features.npy")
+        return self._features
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """``(F,)`` int32, -1 where there is none; memory-mapped and checked like the features."""
+        self._check("labels.npy")
+        return self._labels
 
     @property
     def hash(self) -> str:
@@ -153,6 +167,8 @@ class FrameStore:
     @cached_property
     def normalisation(self) -> Normalisation:
         """The normalisation that the features went through, with its statistics."""
+        for name in ("normalisation.json", "normalisation.safetensors"):
+            self._check(name)
         return Normalisation.load(self.path)
 
     @cached_property
@@ -182,6 +198,25 @@ class FrameStore:
         cut = self.cut(which)
         return self.features[cut.start : cut.end], self.labels[cut.start : cut.end]
 
+    def check_finite(self) -> None:
+        """Raises `UserError` naming the first cut and frame whose features hold NaN or infinity; reads all of them, once."""
+        if self._not_finite is not None:
+            frame = self._not_finite
+            index = int(np.searchsorted(self.offsets, frame, side="right")) - 1
+            value = self.features[frame][~np.isfinite(self.features[frame])][0]
+            raise UserError(
+                f"{self.path}: frame {frame - self.offsets[index]} of cut {self.cut_ids[index]!r} holds {value}, expected"
+                " finite features; look at its audio, and write the store again with `asr-distill frames`"
+            )
+
+    @cached_property
+    def _not_finite(self) -> int | None:
+        for start in range(0, self.num_frames, _CHECKED_FRAMES):
+            finite = np.isfinite(self.features[start : start + _CHECKED_FRAMES])
+            if not finite.all():
+                return start + int(np.flatnonzero(~finite.all(axis=1))[0])
+        return None
+
     def labelled_frames(self) -> np.ndarray:
         """Indices ``(M,)`` int64 of the frames that have a label."""
         return np.flatnonzero(self.labels != NO_LABEL)
@@ -192,16 +227,12 @@ class FrameStore:
         return np.bincount(self.labels[self.labels != NO_LABEL], minlength=size)
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        path = self.path / name
-        try:
-            with open(path, "rb") as stream:
-                read_magic(stream)
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be mapped ({error}); write the store again with `asr-distill frames`") from None
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            raise UserError(f"{path} holds {array.dtype} {array.shape}, {META} says {dtype} {shape}; write the store again")
-        return array
+        again = "write the store again with `asr-distill frames`"
+        return read_array(self.path / name, shape, dtype, mapped=True, checked=False, again=again)
+
+    def _check(self, name: str) -> None:
+        """By the store's own checksums, which its `hash` is made of: a list of digests is not there in every store."""
+        check_file(self.path / name, digest=self.meta["files"][name]["sha256"])
 
 
 def write_frame_store(
@@ -269,7 +300,9 @@ def write_frame_store(
             "senones_hash": senones_hash if num_labelled else None,
             "num_senones": num_senones if num_labelled else None,
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)} for file in sorted(folder.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)}
+                for file in sorted(folder.iterdir())
+                if file.name != DIGESTS_FILE
             },
         }
         write_json(folder / META, meta)

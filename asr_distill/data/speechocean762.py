@@ -8,8 +8,9 @@ from typing import Any, Literal
 from asr_distill.base import UserError
 from asr_distill.data.corpora import AudioOptions, Utterance, check_counts, write_manifests
 from asr_distill.data.download import fetch_corpus
-from asr_distill.data.kaldi_directory import read_kaldi_directory, read_lexicon
+from asr_distill.data.kaldi_directory import read_kaldi_directory
 from asr_distill.data.speaker_choice import RULE, choose_speakers
+from asr_distill.lang import Lexicon
 
 URL = "https://www.openslr.org/resources/101/speechocean762.tar.gz"
 # The corpus has nobody between 15 and 19 years: any limit there gives the same two groups.
@@ -70,7 +71,8 @@ def prepare_speechocean762(
         },
         "complete": not allow_partial,
     }
-    texts = {"lexicon.txt": read_lexicon(corpus_dir / "resource" / "lexicon.txt")}
+    entries = Lexicon.read(corpus_dir / "resource" / "lexicon.txt", format="plain").entries
+    texts = {"lexicon.txt": "".join(f"{entry.word} {' '.join(entry.phones)}\n" for entry in entries)}
     return write_manifests(output, parts, corpus, options=options, texts=texts)
 
 

@@ -76,7 +76,7 @@ class Synthesiser:
             raise UserError(f"espeak-ng could not speak {text!r} with {voice.name} (status {status})")
         if not self._pieces:
             raise UserError(f"espeak-ng made no sound for {text!r} with {voice.name}")
-        return np.concatenate(self._pieces).astype(np.float32) / 32768
+        return np.concatenate(self._pieces).astype(np.float32) / np.float32(32768)
 
     def _receive(self, samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:

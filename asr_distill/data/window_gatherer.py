@@ -19,6 +19,7 @@ class WindowGatherer:
     ``index_select`` over overlapping rows. Otherwise windows are read from the mapped file, and only the batch is in memory.
 
     resident: True, False, or None to decide by ``resident_bytes``.
+    Raises `UserError` for negative sizes, and naming the cut and frame of features that are not finite.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class WindowGatherer:
     ) -> None:
         if left < 0 or right < 0:
             raise UserError(f"a window of {left} left and {right} right frames: neither may be negative")
+        store.check_finite()
         self.store = store
         self.left, self.right = left, right
         self.device = torch.device(device)

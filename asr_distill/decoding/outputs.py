@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import atomic_directory, write_json, write_jsonl, write_text
+from asr_distill.base import atomic_directory, escape_token, write_json, write_jsonl, write_text
 from asr_distill.decoding.evaluation import DecodedUtterance
 
 DECODE_FILE = "decode.json"
@@ -25,7 +25,8 @@ def write_decode_directory(
     frame_shift: float = 0.01,
 ) -> None:
     """Writes hypotheses.jsonl, hyp.trn, ref.trn, hyp.ctm, nbest.jsonl (where n best were asked for) and decode.json, all or
-    nothing. What has no reference is null there and has no line in ref.trn.
+    nothing. What has no reference is null there and has no line in ref.trn. In trn and ctm a blank or bracket of an id or word
+    is written as ``%XX`` (`escape_token`), which our readers read back.
 
     ``word_times`` by utterance id; an utterance without them gets `path_word_times`. ``extra`` adds keys to an utterance's row.
     """
@@ -37,7 +38,7 @@ def write_decode_directory(
         lines = []
         for utterance in utterances:
             for word, start, duration in word_times.get(utterance.id) or path_word_times(utterance, frame_shift):
-                lines.append(f"{utterance.id} 1 {start:.3f} {duration:.3f} {word}\n")
+                lines.append(f"{escape_token(utterance.id)} 1 {start:.3f} {duration:.3f} {escape_token(word)}\n")
         write_text(folder / "hyp.ctm", "".join(lines))
         if any(utterance.result.nbest is not None for utterance in utterances):
             write_jsonl(folder / "nbest.jsonl", (_nbest_row(utterance) for utterance in utterances))
@@ -58,7 +59,7 @@ def path_word_times(utterance: DecodedUtterance, frame_shift: float = 0.01) -> l
 
 
 def _trn(words: Sequence[str], key: str) -> str:
-    return " ".join([*words, f"({key})"]) + "\n"
+    return " ".join([*map(escape_token, words), f"({escape_token(key)})"]) + "\n"
 
 
 def _nbest_row(utterance: DecodedUtterance) -> dict[str, Any]:

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 
 import torch
 
+from asr_distill.distillation.targets import MASS_TOLERANCE
+
 MODES = ("arithmetic", "geometric", "weighted", "best")
 
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-6, 1e6
 """Between these float32 can say what the temperature does. The gradient T (p - q) loses 1.6e-8 T of itself to rounding, 2 % at
 the upper end and all of it some hundred times above, and T^2 overflows at 2e19; far below the lower end scores / T overflow."""
-
-# Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by up to 0.03, logits mostly by
-# whole nats.
-_TOLERANCE = 0.1
 
 
 @torch.no_grad()
@@ -75,7 +73,7 @@ def combine_posteriors(
                 "a geometric mean leaves nothing of a frame in which every class is excluded (-inf) by some member;"
                 " take the arithmetic mean"
             )
-    elif bool((log_sums.abs() > _TOLERANCE).any()):
+    elif bool((log_sums.abs() > MASS_TOLERANCE).any()):
         worst = float(log_sums.flatten()[log_sums.abs().argmax()])
         raise ValueError(
             f"log_probs: the probabilities of a frame sum to {math.exp(min(worst, 700.0)):.4g}, expected 1;"

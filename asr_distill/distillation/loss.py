@@ -8,8 +8,8 @@ import torch
 
 from asr_distill.distillation.checks import check_options, check_soft, check_student, checked_labels
 from asr_distill.distillation.combine import check_temperature
-from asr_distill.distillation.frame_losses import Target, Term, frame_losses
-from asr_distill.distillation.targets import DenseTarget
+from asr_distill.distillation.frame_losses import Target, Term, computing_dtype, frame_losses
+from asr_distill.distillation.targets import DenseTarget, checked_mass
 from asr_distill.distillation.variants import CorrectedTarget, LogitMatching, hard_terms, soft_and_hard
 
 
@@ -67,12 +67,13 @@ def distillation_loss(
     Everything is computed in float32, bfloat16 and float16 being widened first: logits of ±1e4 and temperatures from 0.5 to
     1000 are safe, though at T = 1000 the gradient has four digits, and the value is no finer than 1e-7 of T². A class to
     which the teacher gives -inf has :math:`q_i = 0` and adds nothing, also where the student gives it -inf
-    (:math:`0 \log 0 = 0`); a student's -inf where :math:`q_i > 0` is an infinite loss. A teacher's row of nothing but -inf is
-    no distribution: NaN.
+    (:math:`0 \log 0 = 0`); a student's -inf where :math:`q_i > 0` is an infinite loss. A teacher's row that holds NaN or +inf
+    (float16 logits that overflowed), or nothing but -inf, is no distribution.
 
     Raises ValueError for shapes that differ, logits that are not floating-point, labels that are no integers or outside 0 to
-    C - 1 (on the CPU; other devices have a check of their own), ``labels=None`` with a hard weight above 0, a temperature or
-    a weight out of range, and unknown names.
+    C - 1 (on the CPU; other devices have a check of their own), a teacher's row that is no distribution (on the CPU; on other
+    devices, which would have to wait for the answer, the loss of its frame is NaN), ``labels=None`` with a hard weight above 0,
+    a temperature or a weight out of range, and unknown names.
 
     Two frames, the second without label. The first has 4 CE(q, p) = 2.1072 and half of the label's 0.1429:
 
@@ -89,7 +90,7 @@ def distillation_loss(
     """
     temperature = check_temperature(temperature)
     check_soft("teacher_logits", teacher_logits, student_logits)
-    soft = DenseTarget(teacher_logits.detach(), temperature)
+    soft = DenseTarget(teacher_logits.detach(), temperature, mask)
     return _dense_loss(student_logits, soft, labels, temperature, soft_weight, hard_weight, variant, reduction, mask)
 
 
@@ -109,7 +110,8 @@ def soft_target_loss(
 
     soft_log_probs: ``(N, C)``, :math:`\log q` at the temperature T, any floating dtype, -inf allowed; T is applied to the
     student only. A row whose probabilities sum to :math:`m \ne 1` (a store in 16 bits) is taken as it stands, and the
-    gradient of its soft term is :math:`s\,T (m p - q)`. All else is as in `distillation_loss`, which names the symbols. The
+    gradient of its soft term is :math:`s\,T (m p - q)`; one whose :math:`\log m` is not within 0.1 of 0 is refused, for it is
+    of probabilities or raw logits. All else is as in `distillation_loss`, which names the symbols. The
     variants, for one frame:
 
     ``paper``
@@ -144,7 +146,7 @@ def soft_target_loss(
     """
     temperature = check_temperature(temperature)
     check_soft("soft_log_probs", soft_log_probs, student_logits)
-    soft = DenseTarget(soft_log_probs.detach())
+    soft = DenseTarget(soft_log_probs.detach(), mask=mask)
     return _dense_loss(student_logits, soft, labels, temperature, soft_weight, hard_weight, variant, reduction, mask)
 
 
@@ -165,7 +167,10 @@ def _dense_loss(
     terms: list[Term]
     if variant == "logits":
         scale = temperature if soft.temperature is None else 1.0
-        matching: list[Term] = [LogitMatching(soft_weight, soft.scores, scale)] if soft_weight > 0 else []
+        if soft_weight > 0 and soft.temperature is None:
+            dtype = computing_dtype(student_logits)
+            checked_mass(soft.scores.to(dtype).logsumexp(dim=1).exp(), "soft_log_probs", mask)
+        matching: list[Term] = [LogitMatching(soft_weight, soft.scores, scale, mask)] if soft_weight > 0 else []
         terms = [*matching, *hard_terms(labels, hard_weight)]
     else:
         target: Target = soft

@@ -10,6 +10,7 @@ from asr_distill.distillation.checks import check_options, check_student, checke
 from asr_distill.distillation.combine import check_temperature
 from asr_distill.distillation.frame_losses import Target, computing_dtype, frame_losses
 from asr_distill.distillation.low_rank_tail import LowRankRows, LowRankTail, dense_log_probs
+from asr_distill.distillation.targets import checked_mass
 from asr_distill.distillation.variants import soft_and_hard
 
 _NOTHING_LEFT = 1e-10
@@ -94,10 +95,18 @@ class SparseTargets:
             return None
         return LowRankTail(self.ids, self.tail_log_mass, self.tail_shape, self.tail_coefficients, self.tail_basis)
 
-    def target(self, dtype: torch.dtype) -> Target:
-        """As a target of `frame_losses` in the precision ``dtype``."""
+    def target(self, dtype: torch.dtype, mask: torch.Tensor | None = None) -> Target:
+        """As a target of `frame_losses` in the precision ``dtype``.
+
+        Raises ValueError where the ids and the tail of a frame that counts (``mask``) do not sum to 1: see `checked_mass`.
+        """
+        probs = self.log_probs.to(dtype).exp()
+        mass = probs.sum(dim=1) + self.tail_log_mass.to(dtype).exp()
+        checked = checked_mass(mass, "targets", mask)
+        if checked is not mass:
+            probs = probs.masked_fill(checked.isnan().unsqueeze(1), torch.nan)
         tail = self.low_rank_tail
-        return SparseRows(self, dtype) if tail is None else LowRankRows(self.log_probs.to(dtype).exp(), tail)
+        return SparseRows(self, probs) if tail is None else LowRankRows(probs, tail)
 
     def dense(self, num_classes: int | None = None) -> torch.Tensor:
         """``(N, C)`` float32 log-probabilities, float64 for float64; -inf for classes without. ValueError for another C."""
@@ -107,7 +116,7 @@ class SparseTargets:
         tail = self.low_rank_tail
         if tail is not None:
             return dense_log_probs(self.log_probs, tail, dtype)
-        block = SparseRows(self, dtype).block(slice(None), dtype)
+        block = SparseRows(self, self.log_probs.to(dtype).exp()).block(slice(None), dtype)
         if block.shape is None:
             result = torch.zeros((len(self), self.num_classes), dtype=dtype, device=self.ids.device)
         else:
@@ -117,9 +126,13 @@ class SparseTargets:
 
 
 class SparseRows:
-    """`SparseTargets` of a common shape as a target of `frame_losses`; what concerns it is computed once, not once a block."""
+    """`SparseTargets` of a common shape as a target of `frame_losses`; what concerns it is computed once, not once a block.
 
-    def __init__(self, targets: SparseTargets, dtype: torch.dtype) -> None:
+    probs: ``(N, K)``, the exponentials of the targets' ``log_probs``.
+    """
+
+    def __init__(self, targets: SparseTargets, probs: torch.Tensor) -> None:
+        dtype = probs.dtype
         # a shape of nothing but -inf, where no frame has a tail, is no distribution
         shape = torch.softmax(targets.tail_shape.to(torch.float64), dim=0).nan_to_num(0.0)
         # an id that occurs twice leaves the shape once; in float64, for what is left may be little
@@ -128,7 +141,6 @@ class SparseRows:
         first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
         outside = 1.0 - (shape[ordered] * first).sum(dim=1)
         mass = torch.where(outside > _NOTHING_LEFT, targets.tail_log_mass.to(torch.float64).exp(), 0.0)
-        probs = targets.log_probs.to(dtype).exp()
         self._ids = targets.ids
         self._probs = probs
         self._mass = probs.sum(dim=1) + mass.to(dtype)
@@ -230,7 +242,7 @@ def sparse_distillation_loss(
     temperature = check_temperature(temperature)
     if abs(temperature - targets.temperature) > 1e-6 * temperature:
         raise ValueError(f"temperature is {temperature:g}, but the targets are softened to {targets.temperature:g}")
-    soft = targets.target(computing_dtype(student_logits))
+    soft = targets.target(computing_dtype(student_logits), mask)
     student_temperature = 1.0 if variant == "student_at_one" else temperature
     terms = soft_and_hard(soft, labels, student_temperature, soft_weight, hard_weight)
     return frame_losses(student_logits, terms, reduction, mask)

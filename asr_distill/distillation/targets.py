@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 IGNORE_INDEX = -100
+
+MASS_TOLERANCE = 0.1
+"""Nats by which the log of a sum of probabilities may differ from 0: bfloat16 log-posteriors do by up to 0.03, logits and
+probabilities that were given for log-probabilities by whole nats."""
+
+
+def checked_mass(mass: torch.Tensor, name: str, mask: torch.Tensor | None = None, first: int = 0) -> torch.Tensor:
+    """``mass`` (B,), the sums of distributions that should be 1, where they are.
+
+    Raises ValueError naming the first frame (the first of the block is ``first``) that has another and counts: ``mask`` is
+    true there, or None. On a GPU, where every step would wait for the answer, the mass of such a frame becomes NaN instead, and
+    so does its loss.
+    """
+    wrong = ~(mass.log().abs() <= MASS_TOLERANCE)  # NaN is wrong too
+    if mass.device.type != "cpu":
+        return mass.masked_fill(wrong, torch.nan)
+    if mask is not None:
+        wrong = wrong & mask
+    if bool(wrong.any()):
+        frame = int(wrong.nonzero()[0])
+        found = float(mass[frame])
+        if math.isnan(found):
+            raise ValueError(f"{name}: frame {first + frame} holds NaN or infinity, or nothing but -inf: it is no distribution")
+        raise ValueError(
+            f"{name}: the probabilities of frame {first + frame} sum to {found:.4g}, expected 1; pass logits through"
+            " log_softmax first, and probabilities through log"
+        )
+    return mass
 
 
 @dataclass(frozen=True)
@@ -45,10 +74,14 @@ class LabelBlock:
 
 @dataclass(frozen=True)
 class DenseTarget:
-    """A distribution per frame: ``scores`` (N, C), log-probabilities where ``temperature`` is None, else logits to soften."""
+    """A distribution per frame: ``scores`` (N, C), log-probabilities where ``temperature`` is None, else logits to soften.
+
+    mask: ``(N,)`` bool or None, the frames whose scores must be such. `block` raises ValueError where they are not.
+    """
 
     scores: torch.Tensor
     temperature: float | None = None
+    mask: torch.Tensor | None = None
 
     def block(self, rows: slice, dtype: torch.dtype) -> DenseBlock:
         """See `frame_losses.Target`."""
@@ -57,7 +90,9 @@ class DenseTarget:
             probs = scores.exp()
         else:
             probs = torch.softmax(scores if self.temperature == 1 else scores / self.temperature, dim=1)
-        return DenseBlock(probs, probs.sum(dim=1))
+        name = "soft_log_probs" if self.temperature is None else "teacher_logits"
+        mask = None if self.mask is None else self.mask[rows]
+        return DenseBlock(probs, checked_mass(probs.sum(dim=1), name, mask, rows.start or 0))
 
 
 @dataclass(frozen=True)

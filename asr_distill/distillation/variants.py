@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from asr_distill.distillation.frame_losses import CrossEntropies, Target, Term
-from asr_distill.distillation.targets import IGNORE_INDEX, DenseBlock, DenseTarget, LabelTarget
+from asr_distill.distillation.targets import IGNORE_INDEX, DenseBlock, DenseTarget, LabelTarget, checked_mass
 
 VARIANTS: dict[str, str] = {
     "paper": "s T^2 CE(softmax(v/T), softmax(z/T)) + h CE(y, softmax(z))",
@@ -66,12 +66,14 @@ class LogitMatching:
     """``weight / (2C) * sum_i ((z_i - mean z) - (v_i - mean v))**2``; ``scores`` (N, C) times ``factor`` are the teacher's v.
 
     Its gradient is (z - v) / C of the centred logits. A class that the teacher excludes (-inf) has no logit to match: it is
-    left out of the sum and of both means, and still counts in C.
+    left out of the sum and of both means, and still counts in C. On the CPU a teacher's NaN or +inf in a frame that counts
+    (``mask``) raises ValueError, as in `targets.checked_mass`.
     """
 
     weight: float
     scores: torch.Tensor
     factor: float
+    mask: torch.Tensor | None = None
 
     def add(
         self, scores: torch.Tensor, rows: slice, scale: torch.Tensor, gradient: bool
@@ -84,4 +86,12 @@ class LogitMatching:
         difference.sub_(difference.sum(dim=1, keepdim=True) / counts).masked_fill_(excluded, 0.0)
         scale = scale * (self.weight / scores.shape[1])
         losses = difference.square().sum(dim=1).mul_(0.5 * scale)
+        if losses.device.type == "cpu" and not bool(losses.isfinite().all()):
+            good = (teacher < torch.inf).all(dim=1)  # NaN is not
+            checked_mass(
+                torch.where(good, 1.0, torch.nan),
+                "teacher_logits",
+                None if self.mask is None else self.mask[rows],
+                rows.start or 0,
+            )
         return losses, difference.mul_(scale.unsqueeze(1)) if gradient else None

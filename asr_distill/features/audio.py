@@ -1,21 +1,41 @@
-"""Reads the audio of a cut, whole and clean, or says what is wrong with it."""
+"""The audio of a cut: one channel, whole and clean, as many samples as the cut has; or what is wrong with it."""
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import torch
-from lhotse import MonoCut, MultiCut
-from lhotse.augmentation.torchaudio import get_or_create_resampler
-from lhotse.utils import fastcopy
+from lhotse import MonoCut, MultiCut, Recording
+from lhotse.audio import AudioSource
+from lhotse.augmentation import AudioTransform, Resample, Speed
+from lhotse.utils import compute_num_samples, fastcopy
+from numpy.typing import NDArray
 
 from asr_distill.base import UserError
+from asr_distill.features.audio_files import audio_info, open_audio
+from asr_distill.features.resampling import change_speed, fitted, resample
+from asr_distill.features.sources import check_sources, is_allowed_command
 
 _LENGTH_TOLERANCE = 0.025  # seconds; lossy formats differ a little in length from decoder to decoder
+_SAVE = "save the audio to files first (lhotse: CutSet.save_audios) and give the CutSet that comes back"
+
+
+def recording_of(path: str | Path, recording_id: str | None = None) -> Recording:
+    """A lhotse recording of an audio file, with rate, channels and samples as our reader finds them.
+
+    ``lhotse.Recording.from_file`` believes libsndfile's counts instead. Raises `UserError` where the file cannot be read.
+    """
+    info = audio_info(path)
+    channels = list(range(info.channels))
+    return Recording(
+        id=recording_id or Path(path).stem,
+        sources=[AudioSource("file", channels, str(path))],
+        sampling_rate=info.sampling_rate,
+        num_samples=info.num_samples,
+        duration=info.num_samples / info.sampling_rate,
+        channel_ids=channels,
+    )
 
 
 def audio_files(cut: Any) -> list[str]:
@@ -33,13 +53,21 @@ def name_of(cut: Any) -> str:
     return f"cut {cut.id}" + (f" ({', '.join(files)})" if files else "")
 
 
+def check_one_recording(cut: Any) -> None:
+    """Raises `UserError` for mixed, padded and appended cuts: their labels and times are those of several recordings."""
+    if not isinstance(cut, (MonoCut, MultiCut)):
+        raise UserError(
+            f"{name_of(cut)} is a {type(cut).__name__} (mixed, padded or appended), expected one recording; {_SAVE}"
+        )
+
+
 def pick_channel(cut: Any, channel: int | None) -> Any:
     """The cut with one channel: what it names itself, or ``channel`` where that is given.
 
-    Raises `UserError` where a recording has several channels and none is picked, or not the one that was asked for.
+    Raises `UserError` where a recording has several channels and none is picked, or not the one that was asked for, and for
+    mixed, padded and appended cuts.
     """
-    if not isinstance(cut, (MonoCut, MultiCut)):
-        return cut
+    check_one_recording(cut)
     channels = sorted(cut.recording.channel_ids) if cut.recording is not None else []
     if channel is None and isinstance(cut, MonoCut):
         return cut
@@ -61,88 +89,106 @@ def pick_channel(cut: Any, channel: int | None) -> Any:
     )
 
 
-def missing_wav_bytes(path: str | Path) -> int:
-    """How many bytes of samples the header of a RIFF wav file promises that the file does not have; 0 for other files.
+def read_samples(cut: Any, sampling_rate: int) -> NDArray[np.float32]:
+    """The samples ``(n,)`` float32 in +-1 of a cut with one channel, n by `resampled_count` of the cut's own samples and rate.
 
-    libsndfile reads a truncated file as a shorter one without a word, so the header is looked at here.
+    What the recording's transforms (speed, volume, ...) say is done. Raises `UserError` naming the cut and its file where the
+    audio is missing, empty, cut short, damaged, of another length, rate or number of channels than the manifest says, not
+    finite or far outside +-1.
     """
-    with open(path, "rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(0)
-        head = stream.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return 0
-        while len(chunk := stream.read(8)) == 8:
-            name, length = chunk[:4], struct.unpack("<I", chunk[4:])[0]
-            if name == b"data":
-                # 0 and the largest number are what streaming writers leave there
-                return 0 if length in (0, 0xFFFFFFFF, 0x7FFFFFFF) else max(0, stream.tell() + length - size)
-            stream.seek(length + (length & 1), 1)
-    return 0
-
-
-def read_samples(cut: Any, sampling_rate: int) -> np.ndarray:
-    """The samples ``(n,)`` float32 in +-1 of a cut with one channel, resampled to ``sampling_rate`` where that differs.
-
-    Raises `UserError` naming the cut and its file where the audio is missing, empty, truncated, unreadable or not finite.
-    """
-    for path in audio_files(cut):
-        if not Path(path).is_file():
-            raise UserError(f"{name_of(cut)}: the audio file is missing; mend the path in the manifest or remove the cut")
-        if Path(path).stat().st_size == 0:
-            raise UserError(f"{name_of(cut)}: the audio file is empty (0 bytes); replace it or remove the cut")
-        if missing := missing_wav_bytes(path):
-            raise UserError(
-                f"{name_of(cut)}: the audio file is truncated, {missing} bytes are missing at its end; fetch it again"
-            )
-    _check_length(cut)
-    if cut.duration <= 0 or cut.num_samples == 0:
+    check_sources(cut)
+    check_one_recording(cut)
+    if cut.recording is None:
+        raise UserError(f"{name_of(cut)} has no recording; give a CutSet with recordings")
+    if cut.duration <= 0 or not cut.num_samples:
         raise UserError(f"{name_of(cut)}: no samples; remove the cut")
+    if not isinstance(cut, MonoCut):
+        raise UserError(f"{name_of(cut)} has channels {cut.channel}; pick one with --channel")
+    return resample(_recorded(cut), int(cut.sampling_rate), sampling_rate)
+
+
+def _recorded(cut: MonoCut) -> NDArray[np.float32]:
+    """``(cut.num_samples,)`` at the cut's own rate."""
+    recording = cut.recording
+    source = next((source for source in recording.sources if cut.channel in source.channels), None)
+    if source is None:
+        raise UserError(f"{name_of(cut)} has channels {recording.channel_ids}, not {cut.channel}; make the manifest anew")
+    if is_allowed_command(source):
+        return _commanded(cut)
+    changes = [
+        change if isinstance(change, AudioTransform) else AudioTransform.from_dict(change)
+        for change in recording.transforms or ()
+    ]
+    offset, duration = cut.start, cut.duration
+    for change in reversed(changes):
+        offset, duration = change.reverse_timestamps(offset=offset, duration=duration, sampling_rate=recording.sampling_rate)
+    try:
+        samples = _part_of_file(cut, Path(source.source), source.channels, offset, duration, plain=not changes)
+    except UserError as error:
+        message = str(error)
+        raise UserError(
+            message if message.startswith("cut ") else f"{name_of(cut)}: {_without_path(message, source.source)}"
+        ) from None
+    for change in changes:
+        samples = _changed(samples, change, recording.sampling_rate)
+    if abs(len(samples) - cut.num_samples) > _LENGTH_TOLERANCE * cut.sampling_rate:
+        raise UserError(
+            f"{name_of(cut)}: the manifest says {cut.num_samples} samples, the audio has {len(samples)}; make it anew"
+        )
+    return fitted(samples, cut.num_samples)
+
+
+def _commanded(cut: MonoCut) -> NDArray[np.float32]:
+    """What lhotse reads from the command that the manifest names, to which the user has agreed."""
     try:
         samples = cut.load_audio()
-    except Exception as error:  # decoders raise anything
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # lhotse and its decoders raise anything
+        raise UserError(f"{name_of(cut)}: its command gives no audio ({error}); mend it, or save the audio to a file") from None
+    return fitted(np.asarray(samples, np.float32)[0], cut.num_samples)
+
+
+def _part_of_file(
+    cut: MonoCut, path: Path, channels: list[int], offset: float, duration: float, *, plain: bool
+) -> NDArray[np.float32]:
+    """``(n,)`` samples of the cut's channel; ``plain``: the recording is the file as it is, and must agree with it."""
+    audio, recording = open_audio(path), cut.recording
+    rate = audio.sampling_rate
+    tolerance = max(_LENGTH_TOLERANCE, audio.filling / rate)
+    if audio.channels != len(channels):
         raise UserError(
-            f"{name_of(cut)}: the audio is truncated or cannot be read ({type(error).__name__}: {reason}); fetch it again, or"
-            " make the manifest anew"
-        ) from None
-    if samples is None or samples.size == 0:
-        raise UserError(f"{name_of(cut)}: no samples; remove the cut")
-    if samples.shape[0] != 1:
-        raise UserError(f"{name_of(cut)} has {samples.shape[0]} channels; pick one with --channel")
-    bad = samples.size - int(np.isfinite(samples).sum())
-    if bad:
-        raise UserError(
-            f"{name_of(cut)}: {bad} of {samples.size} samples are NaN or infinite; mend the audio or remove the cut"
+            f"{name_of(cut)}: the file has {audio.channels} channels, the manifest says {len(channels)}; make it anew"
         )
-    return resample(samples[0].astype(np.float32, copy=False), int(cut.sampling_rate), sampling_rate)
-
-
-def _check_length(cut: Any) -> None:
-    """Refuses a file of another length than its manifest says: lhotse would mirror up to half a second of it in silence."""
-    recording = getattr(cut, "recording", None)
-    if recording is None or recording.transforms:
-        return
-    for path in audio_files(cut):
-        try:
-            info = soundfile.info(path)
-        except soundfile.SoundFileError:
-            continue  # a format that lhotse reads by other means, or no audio: loading tells
-        seconds = info.frames / info.samplerate
-        if abs(seconds - recording.duration) > _LENGTH_TOLERANCE:
+    if plain:
+        if rate != recording.sampling_rate and not audio.any_rate:
             raise UserError(
-                f"{name_of(cut)}: the file has {seconds:.3f} s, the manifest says {recording.duration:.3f} s: it is truncated"
-                " or was changed; fetch it again or make the manifest anew"
+                f"{name_of(cut)}: the file is at {rate} Hz, the manifest says {recording.sampling_rate} Hz; make it anew"
             )
+        seconds = audio.num_samples / rate
+        if abs(seconds - recording.duration) > tolerance:
+            raise UserError(
+                f"{name_of(cut)}: the file has {seconds:.3f} s, the manifest says {recording.duration:.3f} s: it is truncated,"
+                " was changed, or its length was counted wrongly; fetch it again, or make the manifest anew (recordings by"
+                " asr_distill.features.recording_of, where lhotse counts less than there is)"
+            )
+    start, count = compute_num_samples(offset, rate), compute_num_samples(duration, rate)
+    there = max(0, min(count, audio.num_samples - start))
+    if count - there > tolerance * rate:
+        raise UserError(
+            f"{name_of(cut)}: it ends at {offset + duration:.3f} s of a file of {audio.num_samples / rate:.3f} s; fetch it"
+            " again or make the manifest anew"
+        )
+    samples = fitted(audio.read(start, there)[channels.index(cut.channel)], count)
+    return resample(samples, rate, recording.sampling_rate) if plain else samples
 
 
-def resample(samples: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
-    """``(n,)`` samples at another rate, band-limited; needs neither torchaudio nor scipy."""
-    if source_rate == target_rate:
-        return samples
-    return get_or_create_resampler(source_rate, target_rate)(torch.from_numpy(samples[None]))[0].numpy()
+def _changed(samples: NDArray[np.float32], change: AudioTransform, sampling_rate: int) -> NDArray[np.float32]:
+    """What lhotse's transform makes of ``(n,)`` samples; resampled by our filter, for lhotse's depends on what is installed."""
+    if isinstance(change, Resample):
+        return resample(samples, change.source_sampling_rate, change.target_sampling_rate)
+    if isinstance(change, Speed):
+        return change_speed(samples, sampling_rate, change.factor)
+    return np.asarray(change(samples[None], sampling_rate), np.float32)[0]
 
 
-def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
-    """``(n,)`` samples played ``factor`` times as fast, pitch included, as lhotse's ``perturb_speed`` does."""
-    return resample(samples, round(sampling_rate * factor), sampling_rate)
+def _without_path(message: str, path: str) -> str:
+    return message.removeprefix(path).removeprefix(": ").strip()

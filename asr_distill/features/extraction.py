@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lhotse import CutSet, MonoCut
+from lhotse import CutSet
 from lhotse.features.base import Features
 from lhotse.utils import fastcopy
 
 from asr_distill.base import DiskError, UserError, check_space, hash_of_object, track
 from asr_distill.features.array_files import ArrayFiles
-from asr_distill.features.audio import audio_files, change_speed, name_of, pick_channel, read_samples
+from asr_distill.features.audio import audio_files, name_of, pick_channel, read_samples
 from asr_distill.features.fbank import Fbank40, Fbank40Config
+from asr_distill.features.frame_counts import frames_of_samples
+from asr_distill.features.resampling import change_speed
 
 _log = logging.getLogger("asr_distill")
 _LISTED = 20  # bad utterances named in one message
-_STRETCH = 4  # samples by which a resampler's count may differ from the manifest's
 
 
 @dataclass
@@ -95,6 +96,10 @@ def extract_features(
                 rates[int(cut.sampling_rate)] += 1
     for rate, count in sorted(rates.items()):
         _log.info("resampled %d cuts from %d Hz to %d Hz", count, rate, config.sampling_rate)
+        if rate <= 8000 < config.sampling_rate:
+            _log.info(
+                "speech of %d Hz alone is better served by bands that end where it does: recipes/conf/fbank_8khz.yaml", rate
+            )
     report.resampled = sum(rates.values())
     _judge(report, len(pending), max_bad_share)
     report.cuts = CutSet.from_cuts(done)
@@ -157,42 +162,34 @@ class _Worker:
 
     def _store(self, cut: Any) -> list[tuple[Any, bool]]:
         rate = self.config.sampling_rate
+        if cut.recording is None:
+            raise UserError(f"{name_of(cut)} has no recording; give a CutSet with recordings, for features are computed anew")
         target = cut if cut.sampling_rate == rate else cut.resample(rate)
         samples: np.ndarray | None = None
         stored = []
         for factor, copy in speed_copies(target, self.speeds):
             key = self._key(cut, factor)
-            num_frames = self.config.num_frames(copy.num_samples)
+            num_frames = frames_of_samples(cut.num_samples, int(cut.sampling_rate), self.config, factor)
             there = self.writer.holds(key, (num_frames, self.config.num_mel_bins))
             if not there:
                 if samples is None:
                     samples = read_samples(cut, rate)
-                wave = self._fitted(change_speed(samples, rate, factor), copy.num_samples, cut)
                 try:
-                    features = self.extractor.extract(wave, rate)
+                    features = self.extractor.extract(change_speed(samples, rate, factor), rate)
                 except UserError as error:
                     raise UserError(f"{name_of(cut)}: {error}") from None
                 self.writer.write(key, features)
             stored.append((self._attach(copy, key, num_frames), there))
         return stored
 
-    def _fitted(self, wave: np.ndarray, num_samples: int, cut: Any) -> np.ndarray:
-        difference = num_samples - len(wave)
-        if abs(difference) > _STRETCH:
-            raise UserError(f"{name_of(cut)}: the manifest says {num_samples} samples, the audio has {len(wave)}; make it anew")
-        return np.pad(wave, (0, difference)) if difference > 0 else wave[:num_samples]
-
     def _key(self, cut: Any, factor: float) -> str:
         stats = [(path, Path(path).stat()) for path in audio_files(cut) if Path(path).is_file()]
-        recording = getattr(cut, "recording", None)
         identity = {
             "id": cut.id,
             "config": self.config.to_dict(),
             "audio": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats],
-            "span": [getattr(cut, "start", 0.0), cut.duration, getattr(cut, "channel", None)],
-            "transforms": repr(getattr(recording, "transforms", None))
-            if isinstance(cut, MonoCut)
-            else hash_of_object(cut.to_dict()),
+            "span": [cut.start, cut.duration, cut.channel],
+            "transforms": repr(cut.recording.transforms),
             "speed": factor,
         }
         return hash_of_object(identity)[:32]
@@ -204,17 +201,12 @@ class _Worker:
             num_features=self.config.num_mel_bins,
             frame_shift=self.config.frame_shift,
             sampling_rate=self.config.sampling_rate,
-            start=getattr(cut, "start", 0.0),
+            start=cut.start,
             duration=cut.duration,
             storage_type=self.writer.name,
             storage_path=str(self.writer.storage_path),
             storage_key=self.writer.storage_key(key),
-            recording_id=cut.recording_id if isinstance(cut, MonoCut) else None,
-            channels=cut.channel if isinstance(cut, MonoCut) else None,
+            recording_id=cut.recording_id,
+            channels=cut.channel,
         )
-        if isinstance(cut, MonoCut):
-            return fastcopy(cut, features=features)
-        # As lhotse does for mixed cuts: one plain cut over the features, the supervisions with it.
-        return MonoCut(
-            id=cut.id, start=0.0, duration=cut.duration, channel=0, features=features, supervisions=list(cut.supervisions)
-        )
+        return fastcopy(cut, features=features)

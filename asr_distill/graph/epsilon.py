@@ -36,11 +36,14 @@ class WordSequences:
         both = np.flatnonzero((left > 0) & (right > 0))
         if len(both):
             pairs, inverse = np.unique(np.stack([left[both], right[both]], 1), axis=0, return_inverse=True)
-            numbers = np.array([self._intern(self.words(int(a)) + self.words(int(b))) for a, b in pairs], np.int64)
+            numbers = np.array([self.number(self.words(int(a)) + self.words(int(b))) for a, b in pairs], np.int64)
             result[both] = numbers[inverse.reshape(-1)]
         return result
 
-    def _intern(self, words: tuple[int, ...]) -> int:
+    def number(self, words: tuple[int, ...]) -> int:
+        """The number of a sequence of word ids, a new one where it has none."""
+        if len(words) < 2:
+            return words[0] if words else 0
         if words not in self._number:
             self.sequences.append(words)
             self._number[words] = self.num_words + len(self.sequences)

@@ -6,8 +6,14 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr_distill.base import UserError, free_name, read_json
+import numpy as np
+
+from asr_distill.base import UserError, found_instead, free_name, read_json
+from asr_distill.graph.arrays import to_fst
+from asr_distill.graph.fst_file import read_fst_file
 from asr_distill.graph.k2_form import K2Form, check_k2_form
+from asr_distill.graph.labels import table_hash
+from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory
@@ -25,10 +31,8 @@ class Graph:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / INFO_NAME).is_file():
-            raise UserError(
-                f"{self.path} is not a graph folder (no {INFO_NAME}); next: `asr-distill graph build --output"
-                f" {free_name(self.path)}`"
-            )
+            again = f"write one with `asr-distill graph build --output {free_name(self.path)}`"
+            raise UserError(f"{self.path} is not a graph folder (no {INFO_NAME}); {found_instead(self.path, again)}")
         self.info: dict[str, Any] = read_json(self.path / INFO_NAME)
         self._fsas: dict[tuple[str, bool], Any] = {}
 
@@ -48,7 +52,14 @@ class Graph:
     @functools.cached_property
     def words(self) -> dict[int, str]:
         """Word id to word."""
-        return {number: word for word, number in read_symbols(self.path / "words.txt").items()}
+        table = read_symbols(self.path / "words.txt")
+        recorded = self.info.get("words_hash")
+        if recorded is not None and recorded != table_hash(table):
+            raise UserError(
+                f"{self.path / 'words.txt'} is not the table that the graph was made with (hash {table_hash(table)[:16]},"
+                f" {INFO_NAME} says {recorded[:16]}); run `asr-distill graph build` again"
+            )
+        return {number: word for word, number in table.items()}
 
     @functools.cached_property
     def inventory(self) -> SenoneInventory:
@@ -60,12 +71,14 @@ class Graph:
     @functools.cached_property
     def fst(self) -> Any:
         """The graph as kaldifst `StdVectorFst`."""
-        import kaldifst
-
-        fst = kaldifst.StdVectorFst.read(str(self.path / FST_NAME))
-        if fst is None:
-            raise UserError(f"{self.path / FST_NAME} is not a readable OpenFst file; run `asr-distill graph build` again")
-        return fst
+        arrays = read_fst_file(self.path / FST_NAME).arrays
+        words = np.fromiter(self.words, np.int64, len(self.words))
+        if arrays.ilabel.max(initial=0) > self.num_senones or not np.isin(arrays.olabel, np.append(words, 0)).all():
+            raise UserError(
+                f"{self.path / FST_NAME} has labels beyond the {self.num_senones} senones and the words of words.txt beside it;"
+                " run `asr-distill graph build` again"
+            )
+        return to_fst(arrays)
 
     @functools.cached_property
     def k2_form(self) -> K2Form:
@@ -109,24 +122,6 @@ class Graph:
 def load_graph(path: str | Path) -> Graph:
     """Opens a graph folder; nothing large is read yet. Raises `UserError` where the folder is not a graph."""
     return Graph(path)
-
-
-def read_symbols(path: str | Path) -> dict[str, int]:
-    """Reads a symbol table (``symbol id`` per line). Raises `UserError` naming the line that is wrong."""
-    path = Path(path)
-    table: dict[str, int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run `asr-distill lang` first") from None
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 2 or not fields[1].isdigit():
-            raise UserError(f"{path}, line {number}: found {line!r}, expected a symbol and its number")
-        table[fields[0]] = int(fields[1])
-    return table
 
 
 def is_disambiguation(symbol: str) -> bool:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, check_replaceable, read_json, write_json, write_text
+from asr_distill.base import UserError, atomic_directory, check_replaceable, has_file, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
-from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation, read_symbols
+from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
 from asr_distill.graph.k2_form import check_k2_form, to_k2_form
+from asr_distill.graph.labels import read_grammar, read_lexicon_fst, table_hash
+from asr_distill.lang import Lang
 from asr_distill.lang.openfst import write_fst
+from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory
@@ -33,30 +36,35 @@ def build_hclg(
     inventory: SenoneInventory,
     out_dir: str | Path,
     *,
+    g_words: str | Path | None = None,
     transition_scale: float = 1.0,
     self_loop_scale: float = 0.1,
 ) -> Graph:
     """Composes H, C, L and G and writes the graph folder: HCLG.fst, HCLG.k2.safetensors, words.txt, senones.json, graph.json.
 
+    The words of G are those of `asr_distill.graph.labels.read_grammar`; ``g_words``: the words.txt that it was made with.
     Input labels are senone + 1, output labels word ids. ``transition_scale`` scales the log-probabilities of leaving
     transitions, ``self_loop_scale`` those of staying or leaving. Raises `UserError` where G and the lexicon do not share
     words, LG cannot be determinised, or the phones of the lang directory are not those of the inventory.
     """
     check_replaceable(out_dir, kind=INFO_NAME)
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
-    check_phones(read_symbols(lang_dir / "phones.txt"), inventory, lang_dir)
-    disambiguation = [int(value) for value in _read(lang_dir / "disambig.int").split()]
+    # Loading checks its tables and lexicon against the hash in lang.json; a lang directory of Kaldi's has none.
+    lang = Lang.load(lang_dir) if has_file(lang_dir / "lang.json") else None
+    phones = read_symbols(lang_dir / "phones.txt")
+    check_phones(phones, inventory, lang_dir)
+    disambiguation = sorted(number for phone, number in phones.items() if is_disambiguation(phone))
     words = read_symbols(lang_dir / "words.txt")
     clock = Clock()
-    lexicon, grammar = read_fst(lang_dir / "L_disambig.fst"), read_fst(g_fst_path)
-    lg = compose_lg(lexicon, grammar)
+    lexicon = read_lexicon_fst(lang_dir / "L_disambig.fst", phones, words)
+    grammar = read_grammar(g_fst_path, words, g_words)
+    lg = compose_lg(to_fst(lexicon), to_fst(grammar))
     clock.stop("LG")
-    lang_info = read_json(lang_dir / "lang.json") if (lang_dir / "lang.json").is_file() else {}
     description = {
         "units": "words",
-        "kind": lang_info.get("kind"),
-        "lang_hash": lang_info.get("hash"),
-        **_described_g(g_fst_path, lang_info.get("hash")),
+        "kind": lang.kind if lang else None,
+        "lang_hash": lang.hash if lang else None,
+        **_described_g(g_fst_path),
         "transition_scale": transition_scale,
         "self_loop_scale": self_loop_scale,
     }
@@ -106,6 +114,7 @@ def write_graph(
             "num_senones": inventory.num_senones,
             "num_words": sum(not _is_marker(word) for word in words),
             "senones_hash": inventory.hash,
+            "words_hash": table_hash(words),
             "senones_in_graph": len(np.unique(form.arcs[form.arcs[:, 2] > 0, 2])),
             "sizes": {**description.get("sizes", {}), "HCLG": hclg.describe(), "k2": k2_sizes},
             "seconds": clock.seconds,
@@ -197,18 +206,6 @@ def check_phones(table: dict[str, int], inventory: SenoneInventory, lang_dir: Pa
         )
 
 
-def read_fst(path: str | Path) -> Any:
-    """Reads an OpenFst file as kaldifst `StdVectorFst`. Raises `UserError` where it is missing or not one."""
-    import kaldifst
-
-    if not Path(path).is_file():
-        raise UserError(f"{path} does not exist; run `asr-distill lang` first")
-    fst = kaldifst.StdVectorFst.read(str(path))
-    if fst is None:
-        raise UserError(f"{path} is not an OpenFst vector FST over the tropical semiring")
-    return fst
-
-
 class Clock:
     """Seconds since the last stop, by name."""
 
@@ -237,29 +234,13 @@ def _determinize(fst: Any, name: str, reason: str) -> None:
         raise UserError(f"{name} is empty after determinisation: {reason}")
 
 
-def _described_g(path: Path, lang_hash: str | None) -> dict[str, Any]:
-    """What the file beside G says of it; refuses a G that was built for another lang directory."""
+def _described_g(path: Path) -> dict[str, Any]:
+    """What the file beside G says of how it was made."""
     beside = path.with_suffix(".json")
-    facts = read_json(beside) if beside.is_file() else {}
-    if facts.get("lang_hash") and lang_hash and facts["lang_hash"] != lang_hash:
-        raise UserError(
-            f"{path} was built for the lang directory with the hash {facts['lang_hash'][:16]}, this one has {lang_hash[:16]};"
-            " next: `asr-distill lang g` with this lang directory"
-        )
-    return {
-        "g": path.name,
-        "arpa": facts.get("arpa"),
-        "lm_scale": facts.get("lm_scale"),
-        "word_penalty": facts.get("word_penalty"),
-    }
+    facts = read_json(beside) if has_file(beside) else {}
+    facts = facts if isinstance(facts, dict) else {}
+    return {"g": path.name, **{name: facts.get(name) for name in ("arpa", "lm_scale", "word_penalty")}}
 
 
 def _is_marker(word: str) -> bool:
     return word in ("<eps>", "<s>", "</s>") or is_disambiguation(word)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run `asr-distill lang` first") from None

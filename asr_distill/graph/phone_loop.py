@@ -10,8 +10,9 @@ import numpy as np
 
 from asr_distill.base import UserError, check_replaceable
 from asr_distill.graph.arrays import FstArrays, to_fst
-from asr_distill.graph.graph import INFO_NAME, Graph, read_symbols
+from asr_distill.graph.graph import INFO_NAME, Graph
 from asr_distill.graph.hclg import check_phones, expand_and_write
+from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory

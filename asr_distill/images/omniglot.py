@@ -20,6 +20,7 @@ from asr_distill.base import (
     hash_of_file,
     hash_of_object,
     missing_package,
+    read_array,
     read_json,
     track,
     write_json,
@@ -94,7 +95,7 @@ def read_omniglot(prepared: str | Path, part: str, classes: int | None = None) -
     path = Path(prepared) / _IMAGES
     if not path.is_file():
         raise UserError(f"{path} does not exist; prepare Omniglot first: asr-distill classes data")
-    images = np.load(path, mmap_mode="r")
+    images = read_array(path, mapped=True)
     if classes is not None and not 2 <= classes <= len(images):
         raise UserError(f"{classes} classes: Omniglot has {len(images)}; ask for 2 to so many")
     drawers = PARTS[part]

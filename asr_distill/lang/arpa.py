@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, atomic_path, normalise_text
+from asr_distill.base import UserError, atomic_path
 from asr_distill.lang.lexicon import count_words
 
 BEGIN, END = "<s>", "</s>"
@@ -93,7 +92,7 @@ class Arpa:
 
     def write(self, path: str | Path) -> None:
         """Writes the ARPA text form, n-grams sorted; back-off weights where they are not 0, none at the highest order."""
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        with atomic_path(path, listed=True) as temporary, open(temporary, "w", encoding="utf-8") as stream:
             stream.write("\\data\\\n")
             for n, table in enumerate(self.ngrams, 1):
                 stream.write(f"ngram {n}={len(table)}\n")
@@ -104,92 +103,25 @@ class Arpa:
                     stream.write(f"{probability:.7f}\t{' '.join(ngram)}{tail}\n")
             stream.write("\n\\end\\\n")
 
+    def completed(self) -> Arpa:
+        """The same model with every history listed, and ``<s>``: n-grams whose history a pruning tool has left out are lost
+        to a transducer. What is added has the probability that backing off gives it, and the back-off weight 1.
+        """
+        tables = [dict(table) for table in self.ngrams]
+        tables[0].setdefault((BEGIN,), (LOG10_ZERO, 0.0))
+        for n in range(self.order, 1, -1):
+            for ngram in list(tables[n - 1]):
+                history = ngram[:-1]
+                if history not in tables[n - 2]:
+                    tables[n - 2][history] = max(self.log10_probability(history[-1], history[:-1]), LOG10_ZERO), 0.0
+        return Arpa(tuple(tables), dict(self.notes))
+
     @classmethod
     def read(cls, path: str | Path) -> Arpa:
-        """Reads ARPA text, whatever header stands before the line that is ``\\data\\`` alone, words in their own case
-        and in Unicode's composed form (NFC).
+        """Reads ARPA text (`asr_distill.lang.arpa_file`)."""
+        from asr_distill.lang.arpa_file import read_ngrams
 
-        Raises `UserError` with file and line for counts that do not agree, fields that are no numbers, positive log
-        probabilities, repeated n-grams, n-grams of words without a unigram, and a missing ``\\end\\``.
-        """
-        return _Reader(Path(path)).read()
-
-
-class _Reader:
-    """One pass over the lines, with the line number at hand for errors."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise UserError(
-                f"language model {path} does not exist; expected an ARPA file (`asr-distill lang ngram` writes one)"
-            )
-        try:
-            text = normalise_text(path.read_text(encoding="utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 text ({error.reason}); expected an ARPA file") from None
-        self.lines = [line.strip() for line in text.split("\n")]
-        self.number = 0
-
-    def fail(self, message: str) -> UserError:
-        return UserError(f"{self.path}, line {self.number}: {message}")
-
-    def next_line(self) -> str:
-        while self.number < len(self.lines):
-            self.number += 1
-            if self.lines[self.number - 1]:
-                return self.lines[self.number - 1]
-        raise self.fail("the file ends here; expected \\end\\ (is it cut short?)")
-
-    def read(self) -> Arpa:
-        if "\\data\\" not in self.lines:
-            raise UserError(f"{self.path}: no line \\data\\ in it; expected an ARPA language model")
-        self.number = self.lines.index("\\data\\") + 1
-        counts: list[int] = []
-        line = self.next_line()
-        while line.startswith("ngram "):
-            order, _, count = line[len("ngram ") :].partition("=")
-            if order.strip() != str(len(counts) + 1) or not count.strip().isdigit():
-                raise self.fail(f"found {line!r}, expected 'ngram {len(counts) + 1}=COUNT'")
-            counts.append(int(count))
-            line = self.next_line()
-        if not counts:
-            raise self.fail(f"found {line!r}, expected 'ngram 1=COUNT'")
-        tables: list[dict[tuple[str, ...], tuple[float, float]]] = []
-        for n, expected in enumerate(counts, 1):
-            if line != f"\\{n}-grams:":
-                raise self.fail(f"found {line!r}, expected '\\{n}-grams:' (the header says {expected} {n}-grams)")
-            table: dict[tuple[str, ...], tuple[float, float]] = {}
-            line = self.next_line()
-            while not line.startswith("\\"):
-                ngram, values = self.ngram(line, n, last=n == len(counts))
-                if ngram in table:
-                    raise self.fail(f"the {n}-gram {' '.join(ngram)!r} comes twice")
-                unlisted = [word for word in ngram if n > 1 and (word,) not in tables[0]]
-                if unlisted:
-                    raise self.fail(f"the word {unlisted[0]!r} has no 1-gram")
-                table[ngram] = values
-                line = self.next_line()
-            if len(table) != expected:
-                raise self.fail(f"found {len(table)} {n}-grams, the header says {expected}")
-            tables.append(table)
-        if line != "\\end\\":
-            raise self.fail(f"found {line!r}, expected '\\end\\'")
-        return Arpa(tuple(tables), {"source": self.path.name})
-
-    def ngram(self, line: str, n: int, last: bool) -> tuple[tuple[str, ...], tuple[float, float]]:
-        fields = line.split()
-        if len(fields) not in (n + 1, n + 2):
-            raise self.fail(
-                f"found {line!r}, expected a log10 probability, {n} words{'' if last else ' and maybe a back-off weight'}"
-            )
-        try:
-            probability, backoff = float(fields[0]), float(fields[n + 1]) if len(fields) == n + 2 else 0.0
-        except ValueError:
-            raise self.fail(f"found {line!r}, expected numbers before and after the {n} words") from None
-        if not probability <= 1e-4 or math.isnan(backoff):
-            raise self.fail(f"found the log10 probability {fields[0]}, expected at most 0")
-        return tuple(fields[1 : n + 1]), (min(probability, 0.0), backoff)
+        return cls(read_ngrams(Path(path)), {"source": Path(path).name})
 
 
 def perplexity(arpa: Arpa, sentences: Iterable[Sequence[str]]) -> dict[str, Any]:

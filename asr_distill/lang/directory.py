@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, normalise_text, read_json
+from asr_distill.base import UserError, atomic_directory, found_instead, hash_of_object, normalise_text, read_json
 from asr_distill.lang.layout import FORMAT, LANG_FILE, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
 from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces
 from asr_distill.lang.symbols import EPSILON, SymbolTable
 
+_KEYS = ("silence_phone", "silence_phones", "silence_probability", "position_dependent", "kind", "hash")
 POSITIONS = ("_B", "_E", "_I", "_S")
 
 
@@ -152,22 +154,23 @@ class Lang:
         """
         directory = Path(directory)
         if not (directory / LANG_FILE).is_file():
-            raise UserError(
-                f"{directory} is not a lang directory (no lang.json in it); write one with `asr-distill lang build`"
-            )
+            found = found_instead(directory, "write one with `asr-distill lang build`")
+            raise UserError(f"{directory} is not a lang directory (no {LANG_FILE} in it); {found}")
         parameters = read_json(directory / LANG_FILE)
-        if parameters.get("format") != FORMAT:
-            raise UserError(
-                f"{directory / 'lang.json'}: found format {parameters.get('format')!r}, expected {FORMAT!r}; build it again"
-            )
+        found_format = parameters.get("format") if isinstance(parameters, dict) else None
+        if found_format != FORMAT:
+            raise UserError(f"{directory / LANG_FILE}: found format {found_format!r}, expected {FORMAT!r}; build it again")
         phones, words = SymbolTable.read(directory / "phones.txt"), SymbolTable.read(directory / "words.txt")
-        lexicon = Lexicon.read(directory / "lexiconp.txt")
+        lexicon = Lexicon.read(directory / "lexiconp.txt", format="lexiconp", own=True)
+        missing = [key for key in _KEYS if key not in parameters]
+        if missing:
+            raise UserError(f"{directory / 'lang.json'}: key {missing[0]!r} is missing; build the lang directory again")
         lang = cls(
             directory=directory,
             phones=phones,
             words=words,
             lexicon=lexicon,
-            disambig_ids=tuple(int(line) for line in (directory / "disambig.int").read_text().split()),
+            disambig_ids=tuple(phones[name] for name in phones if re.fullmatch(r"#[0-9]+", name)),
             silence_phone=parameters["silence_phone"],
             silence_phones=tuple(parameters["silence_phones"]),
             silence_probability=parameters["silence_probability"],

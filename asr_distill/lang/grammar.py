@@ -38,7 +38,7 @@ def build_g(
     """The language model as a ``kaldifst.StdVectorFst``: weights are costs in nats, labels are ids of ``words``.
 
     Back-off arcs read ``#0`` and write epsilon; ``<s>`` and ``</s>`` are gone, as after Kaldi's ``arpa2fst
-    --disambig-symbol=#0``. Arcs are sorted by input label.
+    --disambig-symbol=#0``. Arcs are sorted by input label. The word table comes along as its symbol tables.
 
     Args:
       arpa: a model, or the path of an ARPA file.
@@ -66,7 +66,10 @@ def build_g(
     if max_order is not None:
         model = model.truncated(max_order)
     fst = _arpa_to_fst(model, table)
-    return fst if lm_scale == 1.0 and word_penalty == 0.0 else _reweighted(fst, lm_scale, word_penalty, table["#0"])
+    if lm_scale != 1.0 or word_penalty != 0.0:
+        fst = _reweighted(fst, lm_scale, word_penalty, table["#0"])
+    fst.input_symbols = fst.output_symbols = table.to_kaldifst()  # a number alone means another word in another words.txt
+    return fst
 
 
 def write_g(fst: Any, path: str | Path) -> None:
@@ -110,7 +113,7 @@ def _arpa_to_fst(model: Arpa, table: SymbolTable) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         arpa, fst, words = (Path(folder) / name for name in ("G.arpa", "G.fst", "words.txt"))
-        model.write(arpa)
+        model.completed().write(arpa)
         table.write(words)
         done = subprocess.run(
             [sys.executable, "-c", _ARPA2FST, str(arpa), str(fst), str(words)],

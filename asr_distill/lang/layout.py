@@ -36,7 +36,9 @@ def write_lang(lang: Lang, directory: Path) -> None:
     _write_kaldi_folder(lang, directory / "phones")
     for name, fst in (("L", _fst(lang, None)), ("L_disambig", _fst(lang, sequences))):
         write_text(directory / f"{name}.fst.txt", fst.to_text())
-        write_fst(fst.to_kaldifst(), directory / f"{name}.fst")
+        binary = fst.to_kaldifst()
+        binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
+        write_fst(binary, directory / f"{name}.fst")
     write_json(
         directory / LANG_FILE,
         {

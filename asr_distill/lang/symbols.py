@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
-from asr_distill.base import UserError, write_text
+from asr_distill.base import UserError, split_words, text_lines, write_text
 
 EPSILON = "<eps>"
+_LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,25 @@ class SymbolTable:
         """Writes ``name id`` lines in id order."""
         write_text(path, "".join(f"{name} {index}\n" for index, name in enumerate(self.symbols)))
 
+    def to_kaldifst(self) -> Any:
+        """``kaldifst.SymbolTable``, for an FST to carry: a number alone means something else in another table."""
+        import kaldifst
+
+        symbols = kaldifst.SymbolTable("symbols")
+        for number, name in enumerate(self.symbols):
+            symbols.add_symbol(name, number)
+        return symbols
+
     @classmethod
     def read(cls, path: str | Path) -> SymbolTable:
         """Reads ``name id`` lines. Raises `UserError` naming the line where ids are not 0, 1, 2, ... or a name comes twice."""
         path = Path(path)
-        if not path.is_file():
-            raise UserError(f"symbol table {path} does not exist; write it with `asr-distill lang build`")
         names: list[str] = []
         seen: set[str] = set()
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-            if not line.strip():
+        for number, line in text_lines(path, "a symbol table, as `asr-distill lang build` writes it"):
+            fields = split_words(line, f"{path}, line {number}")
+            if not fields:
                 continue
-            fields = line.split()
             if len(fields) != 2 or fields[1] != str(len(names)):
                 raise UserError(f"{path}, line {number}: found {line!r}, expected a name and the id {len(names)}")
             if fields[0] in seen:
@@ -78,3 +86,27 @@ class SymbolTable:
         if not names or names[0] != EPSILON:
             raise UserError(f"{path}: expected {EPSILON} with id 0 on the first line")
         return cls(tuple(names))
+
+
+def read_symbols(path: str | Path) -> dict[str, int]:
+    """Name to id of any symbol table (``name id`` a line, in any order, gaps allowed), in the file's order.
+
+    Raises `UserError` naming the line that is not so, and for a name or an id that comes twice.
+    """
+    path = Path(path)
+    table: dict[str, int] = {}
+    seen: set[int] = set()
+    for number, line in text_lines(path, "a symbol table, as `asr-distill lang build` writes it"):
+        fields = split_words(line, f"{path}, line {number}")
+        if not fields:
+            continue
+        if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()) or int(fields[1]) > _LARGEST_ID:
+            raise UserError(f"{path}, line {number}: found {line!r}, expected a symbol and its number")
+        name, index = fields[0], int(fields[1])
+        if name in table or index in seen:
+            raise UserError(f"{path}, line {number}: {name if name in table else index!r} is there twice; expected each once")
+        table[name] = index
+        seen.add(index)
+    if not table:
+        raise UserError(f"{path} holds no symbol; expected lines of a symbol and its number")
+    return table

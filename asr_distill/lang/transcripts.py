@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, normalise_text, split_words, text_lines
+from asr_distill.features.sources import read_manifest
 from asr_distill.lang.arpa import BEGIN, END
 
 _NAME_PARTS = re.compile(r"[._-]")
@@ -50,38 +50,25 @@ def refuse_shared_cuts(training: Iterable[str | Path], held_out: Iterable[str | 
 
 
 def _from_text(path: Path, ids: bool) -> list[list[str]]:
-    if not path.is_file():
-        raise UserError(f"text {path} does not exist")
-    try:
-        lines = normalise_text(path.read_text(encoding="utf-8-sig")).split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); convert the file with iconv") from None
-    return [_without_marks(line.split()[1 if ids else 0 :]) for line in lines if line.strip()]
+    lines = text_lines(path, "text, a sentence a line")
+    words = [
+        split_words(normalise_text(line), f"{path}, line {number}")[1 if ids else 0 :] for number, line in lines if line.strip()
+    ]
+    return [_without_marks(sentence) for sentence in words]
 
 
 def _from_cuts(path: Path) -> list[list[str]]:
     sentences = []
-    for cut in _load_cuts(path):
+    for cut in read_manifest(path):
         texts = [supervision.text for supervision in cut.supervisions]
         if not texts or any(text is None for text in texts):
             raise UserError(f"{path}: the cut {cut.id!r} has no transcript; prepare the corpus again or leave the cut out")
-        sentences.append(_without_marks(normalise_text(" ".join(texts)).split()))
+        sentences.append(_without_marks(split_words(normalise_text(" ".join(texts)), f"{path}: the transcript of {cut.id!r}")))
     return sentences
 
 
 def _cut_ids(path: Path) -> list[str]:
-    return [cut.id for cut in _load_cuts(path)]
-
-
-def _load_cuts(path: Path) -> list[Any]:
-    import lhotse
-
-    if not path.is_file():
-        raise UserError(f"CutSet {path} does not exist; run the stage that prepares the corpus")
-    try:
-        return list(lhotse.CutSet.from_file(path))
-    except Exception as error:  # lhotse raises whatever its parsers do
-        raise UserError(f"{path} is not a lhotse CutSet ({type(error).__name__}: {error})") from None
+    return [cut.id for cut in read_manifest(path)]
 
 
 def _without_marks(words: list[str]) -> list[str]:

@@ -43,6 +43,11 @@ def check_publishable(folder: str | Path) -> None:
     check_own(*(folder / name for name in PUBLISHED))
 
 
+def is_part_of(run: str | Path, folder: str | Path) -> bool:
+    """Whether results in ``folder`` are listed with their digests: elsewhere they lie under version control, and are edited."""
+    return Path(folder).resolve().is_relative_to(Path(run).resolve())
+
+
 def publish(report: Report, run: str | Path, folder: str | Path, pictures: Mapping[str, str] | None = None) -> list[Path]:
     """Writes the three files into ``folder`` and returns their paths. Raises `UserError` where results break the contract.
 
@@ -64,7 +69,7 @@ def publish(report: Report, run: str | Path, folder: str | Path, pictures: Mappi
     ]
     with only_writer(paths[0]), written_together():
         for path, text in zip(paths, texts, strict=True):
-            write_text(path, text)
+            write_text(path, text, listed=is_part_of(run, folder))
         for file, source in drawn.items():
             with atomic_path(Path(folder) / file) as temporary:
                 shutil.copyfile(source, temporary)

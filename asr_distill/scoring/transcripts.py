@@ -1,15 +1,18 @@
-"""Reads transcripts: sclite .trn, Kaldi text, hypotheses.jsonl; speakers by utterance; vocabularies."""
+"""Reads transcripts: sclite .trn, Kaldi text, ctm; speakers by utterance; vocabularies."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from asr_distill.base import UserError, normalise_text
+from asr_distill.base import UserError, split_words, unescape_token
+from asr_distill.scoring.markup import Reference, parse_markup, plain_words
+from asr_distill.scoring.numbered_lines import numbered_lines
+from asr_distill.scoring.timed import read_ctm, words_by_file
+from asr_distill.scoring.transcript_formats import no_id, split_trn, transcript_format
 
 
 @dataclass(frozen=True)
@@ -30,101 +33,74 @@ class Normalisation:
         return tuple(word.lower() if self.case == "lower" else word.upper() for word in kept)
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are neither empty nor sclite comments (``;;``), with their numbers."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist or is not a file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error}); convert it first") from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not line.startswith(";;"):
-            yield number, line.strip()
+def format_of(path: str | Path, format: str) -> str:
+    """``format``, or where that is ``auto`` what `transcript_format` finds."""
+    return transcript_format(Path(path)) if format == "auto" else format
 
 
-def transcript_format(path: Path) -> str:
-    """``jsonl`` (the first line is a JSON object), ``trn`` (every line ends in ``(id)``) or ``text`` (``id words``).
+def read_references(path: str | Path, format: str = "auto") -> dict[str, Reference]:
+    """References by utterance id from a ``trn`` file (``words (id)``), a Kaldi ``text`` file (``id words``) or a ``ctm`` file,
+    whose files are utterances; ``auto`` looks.
 
-    Raises `UserError` naming the first line that does not end so where more than half do, each in an id of its own.
+    Alternatives and optional words become `Choice`s. Ids and words that our own files write escaped come back as they were.
+    Raises `UserError` for duplicate ids, lines without an id, and marks that do not close.
     """
-    lines = list(numbered_lines(path))
-    if lines and lines[0][1].startswith("{"):
-        try:
-            if isinstance(json.loads(lines[0][1]), dict):
-                return "jsonl"
-        except json.JSONDecodeError:
-            pass
-    split = [_split_trn(line) for _, line in lines]
-    ids = [found[1] for found in split if found]
-    if len(ids) == len(lines):
-        return "trn" if lines else "text"
-    if 2 * len(ids) > len(lines) and len(set(ids)) == len(ids):
-        number, line = lines[split.index(None)]
-        raise _no_id(path, number, line, f", as {len(ids)} of {len(lines)} lines are")
-    return "text"
+    return {key: reference for _, key, reference in _references(Path(path), format_of(path, format))}
 
 
 def read_transcripts(path: str | Path, format: str = "auto") -> dict[str, tuple[str, ...]]:
-    """Words by utterance id from a ``trn`` file (``words (id)``) or a Kaldi ``text`` file (``id words``); ``auto`` looks.
+    """Words by utterance id as `read_references` reads them; for hypotheses, which have one reading.
 
-    Raises `UserError` for duplicate ids, sclite alternatives (``{ a / b }``) and lines without an id.
+    Raises `UserError` also for alternatives and optional words.
     """
-    path = Path(path)
-    if format == "auto":
-        format = transcript_format(path)
-    if format == "jsonl":
-        raise UserError(f"{path} holds JSON lines; give the decode directory it lies in, or a .trn or Kaldi text file")
-    transcripts: dict[str, tuple[str, ...]] = {}
+    return {key: plain_words(words, where) for where, key, words in _references(Path(path), format_of(path, format))}
+
+
+def _references(path: Path, format: str) -> Iterator[tuple[str, str, Reference]]:
+    """File and line, id and reference."""
+    if format == "ctm":
+        yield from ((f"{path}, {key}", key, words) for key, words in words_by_file(read_ctm(path), path).items())
+        return
+    if format not in ("trn", "text"):
+        says = (
+            "JSON lines; give the decode directory it lies in"
+            if format == "jsonl"
+            else "stm lines, which are references for a ctm file"
+        )
+        raise UserError(f"{path} holds {says}, expected a .trn, .ctm or Kaldi text file here")
+    seen: set[str] = set()
     for number, line in numbered_lines(path):
+        where = f"{path}, line {number}"
         if format == "trn":
-            found = _split_trn(line)
+            found = split_trn(line)
             if found is None:
-                raise _no_id(path, number, line)
-            utterance, words = found[1], tuple(normalise_text(found[0]).split())
-            if "{" in words and "/" in words:
-                raise UserError(f"{path}, line {number}: alternatives {{ a / b }} are not supported; write one of them")
+                raise no_id(path, number, line)
+            tokens, utterance = split_words(found[0], where), found[1]
+            split_words(utterance, where)
         else:
-            utterance, *rest = line.split()
-            words = tuple(map(normalise_text, rest))
-        if utterance in transcripts:
-            raise UserError(f"{path}, line {number}: utterance id {utterance!r} occurs twice; keep one of the lines")
-        transcripts[utterance] = words
-    if not transcripts:
+            utterance, *tokens = split_words(line, where)
+        utterance = unescape_token(utterance)
+        if utterance in seen:
+            raise UserError(f"{where}: utterance id {utterance!r} occurs twice; keep one of the lines")
+        seen.add(utterance)
+        yield where, utterance, parse_markup(tokens, where)
+    if not seen:
         raise UserError(f"{path} holds no transcript")
-    return transcripts
-
-
-def _split_trn(line: str) -> tuple[str, str] | None:
-    """Words and id of ``words (id)``: the id is the last balanced group, for an id may have parentheses of its own."""
-    depth = 0
-    for start in range(len(line) - 1, -1, -1):
-        depth += (line[start] == ")") - (line[start] == "(")
-        if depth == 0:
-            id = line[start + 1 : -1]
-            return None if not id or line[-1] != ")" or any(map(str.isspace, id)) else (line[:start], id)
-    return None
-
-
-def _no_id(path: Path, number: int, line: str, like: str = "") -> UserError:
-    return UserError(
-        f"{path}, line {number}: expected `words (utterance-id)`{like}, with balanced parentheses and no space in the id,"
-        f" found {line!r}; mend the line"
-    )
 
 
 def read_utterance_speakers(path: str | Path) -> dict[str, str]:
     """Speaker by utterance id from a Kaldi ``utt2spk`` file."""
-    speakers = {}
+    speakers: dict[str, str] = {}
     for number, line in numbered_lines(Path(path)):
-        fields = line.split()
+        fields = [unescape_token(field) for field in split_words(line, f"{path}, line {number}")]
         if len(fields) != 2:
             raise UserError(f"{path}, line {number}: expected `utterance-id speaker`, found {line!r}")
-        speakers[fields[0]] = fields[1]
+        if speakers.setdefault(fields[0], fields[1]) != fields[1]:
+            raise UserError(f"{path}, line {number}: {fields[0]!r} has two speakers, {speakers[fields[0]]!r} and {fields[1]!r}")
     return speakers
 
 
 def read_vocabulary(path: str | Path) -> set[str]:
     """The first field of each line: a words.txt, a lexicon, a word list. Symbols such as ``<eps>`` and ``#0`` do not count."""
-    words = {normalise_text(line.split()[0]) for _, line in numbered_lines(Path(path))}
+    words = {split_words(line, f"{path}, line {number}")[0] for number, line in numbered_lines(Path(path))}
     return {word for word in words if not (word in ("<eps>", "<s>", "</s>") or re.fullmatch(r"#\d+", word))}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, normalise_text, read_jsonl
+from asr_distill.base import UserError, normalise_text, read_jsonl, split_words
 from asr_distill.scoring.errors import ErrorCounts, count_errors
+from asr_distill.scoring.markup import Reference, best_reading, change_words
 from asr_distill.scoring.transcripts import Normalisation
 
 _COUNTS = (
@@ -23,6 +24,7 @@ _COUNTS = (
     "phones",
     "phone_errors",
 )
+MOST = 1 << 53  # counts beyond are not exact as floating-point numbers
 # A part can't exceed its whole.
 _PARTS = {
     "correct_frames": "frames",
@@ -73,6 +75,8 @@ def utterance_from_row(
     missing = [key for key in ("id", "reference", "hypothesis") if key not in row]
     if missing:
         raise UserError(f"{where}: key {missing[0]!r} is missing; found {', '.join(row)}")
+    if not isinstance(row["id"], (str, int)):
+        raise UserError(f"{where}: the id is {row['id']!r}, expected text")
     values: dict[str, Any] = {"id": str(row["id"])}
     for key in ("reference", "hypothesis"):
         words = _words(row[key], f"{where}: {key}")
@@ -84,11 +88,13 @@ def utterance_from_row(
                 " --ref`). An utterance without words has an empty text"
             )
         values["reference"] = ()
-    for key in ("speaker", "split", "reached_final"):
+    for key, kind, name in (("speaker", str, "text"), ("split", str, "text"), ("reached_final", bool, "true, false")):
         values[key] = row.get(key)
+        if values[key] is not None and not isinstance(values[key], kind):
+            raise UserError(f"{where}: {key} of {values['id']!r} is {values[key]!r}, expected {name} or null")
     for key in _COUNTS:
         value = row.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST):
             raise UserError(f"{where}: {key} of {values['id']!r} is {value!r}, expected a whole number of at least 0 or null")
         values[key] = value
     for part, whole in _PARTS.items():
@@ -101,7 +107,7 @@ def _words(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return tuple(normalise_text(value).split())
+        return tuple(split_words(normalise_text(value), where))
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return tuple(map(normalise_text, value))
     raise UserError(f"{where}: found {value!r}, expected text or a list of words")
@@ -134,33 +140,35 @@ def read_hypotheses(
 
 
 def pair_transcripts(
-    references: Mapping[str, Sequence[str]],
+    references: Mapping[str, Reference],
     hypotheses: Mapping[str, Sequence[str]],
     normalise: Normalisation | None = None,
 ) -> tuple[list[Utterance], list[str]]:
     """Utterances in the references' order, and the ids of hypotheses that no reference knows (they are not scored).
 
-    A reference without a hypothesis gets None: all its words count as deleted.
+    A reference without a hypothesis gets None: all its words count as deleted. Of alternatives, the one that the hypothesis
+    fits best becomes the reference.
     """
     change = normalise or Normalisation()
     utterances = []
     for id, reference in references.items():
         hypothesis = hypotheses.get(id)
         words = None if hypothesis is None else change(tuple(hypothesis))
-        utterances.append(Utterance(id, change(tuple(reference)), words))
+        utterances.append(Utterance(id, best_reading(change_words(reference, change), words or ()), words))
     return utterances, [id for id in hypotheses if id not in references]
 
 
 def with_references(
-    utterances: Sequence[Utterance], references: Mapping[str, Sequence[str]], normalise: Normalisation | None = None
+    utterances: Sequence[Utterance], references: Mapping[str, Reference], normalise: Normalisation | None = None
 ) -> tuple[list[Utterance], list[str]]:
     """A decode directory's utterances scored against another set of references: (utterances, ids that no reference knows)."""
     change = normalise or Normalisation()
     found = {utterance.id: utterance for utterance in utterances}
     paired = []
     for id, reference in references.items():
-        words = change(tuple(reference))
-        paired.append(dataclasses.replace(found[id], reference=words) if id in found else Utterance(id, words, None))
+        own = found.get(id, Utterance(id, (), None))
+        words = best_reading(change_words(reference, change), own.hypothesis or ())
+        paired.append(dataclasses.replace(own, reference=words))
     return paired, [id for id in found if id not in references]
 
 

@@ -60,6 +60,22 @@ class SenoneInventory:
         pdf_classes = alignment.pdf_classes(self.topology)
         return self.tree.senones_of(context_windows(alignment.phones)[alignment.phone_index], pdf_classes)
 
+    def senone(self, left: str | None, phone: str, right: str | None, state: int = 0) -> int:
+        """The senone, from 0, of one HMM state of a phone in context: the network's output, and a graph's label less one.
+
+        Args:
+            left, right: the neighbouring phones by name; None is the beginning or the end of the utterance.
+            phone: by name, with its word position where the phones have one (``AH_B``).
+            state: of the phone's HMM, from 0; a phone of the default topology has 3, silence 5.
+
+        Raises `UserError` for a phone or a state that the topology lacks.
+        """
+        context = [0 if name is None else self.topology.phone_id(name) for name in (left, phone, right)]
+        states = self.topology.states(context[CENTRE])
+        if not 0 <= state < len(states):
+            raise UserError(f"state {state} of phone {phone!r}: it has the states 0 to {len(states) - 1}")
+        return int(self.tree.senones_of(np.array([context]), np.array([states[state].pdf_class]))[0])
+
     def describe(self, senone: int) -> str:
         """A senone in words: base phone, pdf class and the context classes that lead to it."""
         phone, pdf_class = self.tree.senone_info(senone)

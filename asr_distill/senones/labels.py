@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,12 @@ from asr_distill.base import (
     track,
     write_jsonl,
 )
+from asr_distill.features.frame_counts import num_frames_of
+from asr_distill.features.sources import check_sources
 from asr_distill.senones.frame_alignment import FrameAlignment
 from asr_distill.senones.inventory import SenoneInventory, check_same
 
+_log = logging.getLogger("asr_distill")
 MAX_NAMED = 10
 _NAMED_BY = 16  # digits of the labels' hash in the name of their folder
 _HEXADECIMAL = "[0-9a-f]"
@@ -37,7 +41,7 @@ class LabelReport:
     Attributes:
         num_cuts: cuts written.
         num_frames: frames written.
-        without_alignment: ids of cuts that have no alignment; they are not in the output.
+        without_alignment: ids of cuts that have no alignment, or one of another number of frames; they are not in the output.
         counts: ``(C,)`` int64 frames of each senone.
     """
 
@@ -65,11 +69,10 @@ def write_labels(
         cuts: lhotse cuts with features; read once, in order.
         alignments: by cut id.
         out: the manifest, ``labels/cuts_train.jsonl.gz``.
-        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment.
+        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment of as many frames as they have.
 
-    Raises `UserError`, naming the cut, where it has no features, an alignment's length is not its number of frames, or the
-    alignment doesn't fit the inventory; where too many cuts have no alignment; or where another process writes there. What was
-    there before stays then.
+    Raises `UserError`, naming the cut, where it has no features or the alignment doesn't fit the inventory; where too many
+    cuts have no alignment; or where another process writes there. What was there before stays then.
     """
     out = Path(out).resolve()  # the manifest names its arrays, and is read from other working directories
     with only_writer(out):
@@ -90,13 +93,14 @@ def _counted(
 ) -> tuple[list[Any], LabelReport, str]:
     """The cuts to label, what will be labelled, and a hash of the labels."""
     labelled: list[Any] = []
-    missing: list[str] = []
+    missing: dict[str, str] = {}
     counts = np.zeros(inventory.num_senones, dtype=np.int64)
     identity = hashlib.sha256(inventory.hash.encode())
     for cut in cuts:
         alignment = alignments.get(cut.id)
-        if alignment is None:
-            missing.append(cut.id)
+        if problem := _problem(cut, alignment):
+            missing[cut.id] = problem
+        if alignment is None or problem:
             continue
         senones = _checked_labels(cut, alignment, inventory)
         identity.update(hash_of_object([cut.id, hash_of_array(senones), hash_of_array(alignment.frame_phones)]).encode())
@@ -104,9 +108,11 @@ def _counted(
         labelled.append(cut)
     if not labelled or len(missing) > max_missing_share * (len(labelled) + len(missing)):
         raise UserError(
-            f"{len(missing)} of {len(labelled) + len(missing)} cuts have no alignment ({_named(missing)}), allowed are"
-            f" {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
+            f"{len(missing)} of {len(labelled) + len(missing)} cuts have no alignment that fits ({_named(missing)}),"
+            f" allowed are {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
         )
+    if different := [key for key, problem in missing.items() if problem != "no alignment"]:
+        _log.warning("%d cuts are not labelled: %s", len(different), _named({key: missing[key] for key in different}))
     return labelled, LabelReport(len(labelled), int(counts.sum()), tuple(missing), counts), identity.hexdigest()
 
 
@@ -134,21 +140,27 @@ def _write_arrays(
     return done
 
 
-def _checked_labels(cut: Any, alignment: FrameAlignment, inventory: SenoneInventory) -> np.ndarray:
+def _problem(cut: Any, alignment: FrameAlignment | None) -> str:
+    """Why a cut cannot be labelled; empty where it can."""
     if not cut.has_features:
         raise UserError(f"cut {cut.id!r} has no features; compute them first: asr-distill features")
-    if len(alignment) != cut.num_frames:
-        raise UserError(
-            f"cut {cut.id!r} has {cut.num_frames} frames, its alignment {len(alignment)}; align again on these features"
-        )
+    if alignment is None:
+        return "no alignment"
+    frames = num_frames_of(cut)
+    different = f"it has {frames} frames, its alignment {len(alignment)}; align again on these features"
+    return different if len(alignment) != frames else ""
+
+
+def _checked_labels(cut: Any, alignment: FrameAlignment, inventory: SenoneInventory) -> np.ndarray:
     try:
         return inventory.label(alignment)
     except UserError as error:
         raise UserError(f"cut {cut.id!r}: {error}") from None
 
 
-def _named(ids: list[str]) -> str:
-    return ", ".join(ids[:MAX_NAMED]) + (f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else "")
+def _named(problems: Mapping[str, str]) -> str:
+    named = "; ".join(f"{key}: {problem}" for key, problem in list(problems.items())[:MAX_NAMED])
+    return named + (f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else "")
 
 
 def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -161,8 +173,9 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
         if inventory_hash is not None:
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
+        check_sources(cut)
         try:
-            labels = np.asarray(cut.load_senones(), dtype=np.int32)
+            labels = np.asarray(cut.custom["senones"].load(), dtype=np.int32)  # by count: lhotse trims by duration
         except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"the labels of cut {cut.id!r} cannot be read ({error}); run `asr-distill tree label` again"

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, read_text
 from asr_distill.lang import base_phone
+from asr_distill.lang.symbols import read_symbols
 
 SELF_LOOP = 0.75
 SUM_TOLERANCE = 1e-6
@@ -250,21 +251,12 @@ def topology_of_lang(lang_dir: str | Path, *, silence_pdf_classes: int = 1) -> T
     Raises `UserError` where a file is missing, ids don't run from 0 without gaps, or phones follow disambiguation symbols.
     """
     table = Path(lang_dir) / "phones.txt"
-    rows = [line.split() for line in _read_text(table).splitlines() if line.strip()]
-    if any(len(row) != 2 or not row[1].isdigit() for row in rows) or sorted(int(row[1]) for row in rows) != list(
-        range(len(rows))
-    ):
-        raise UserError(f"{table}: expected lines 'PHONE ID' with ids 0..{len(rows) - 1}; write it with `asr-distill lang`")
-    names = [name for name, _ in sorted(rows, key=lambda row: int(row[1]))]
+    ids = read_symbols(table)
+    names = sorted(ids, key=lambda name: ids[name])
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise UserError(f"{table}: expected lines 'PHONE ID' with ids 0..{len(ids) - 1}; write it with `asr-distill lang`")
     phones = [name for name in names[1:] if not (name[0] == "#" and name[1:].isdigit())]
     if names[:1] != ["<eps>"] or names[1 : len(phones) + 1] != phones:
         raise UserError(f"{table}: expected <eps> as 0, then phones, then disambiguation symbols #0, #1, ...")
-    silence = _read_text(Path(lang_dir) / "silence.txt").split()
+    silence = read_text(Path(lang_dir) / "silence.txt").split()
     return default_topology(phones, silence, silence_pdf_classes=silence_pdf_classes)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; make the lang directory with `asr-distill lang`") from None

@@ -45,7 +45,8 @@ def add_deltas(features: np.ndarray, order: int = 2, window: int = DELTA_WINDOW)
         kernel = np.convolve(kernel, slope)
         reach = len(kernel) // 2
         padded = np.pad(features, ((reach, reach), (0, 0)), mode="edge")
-        parts.append(sum(weight * padded[shift : shift + len(features)] for shift, weight in enumerate(kernel)))
+        shifted = (weight * padded[shift : shift + len(features)] for shift, weight in enumerate(kernel))
+        parts.append(sum(shifted, np.zeros_like(features)))
     return np.concatenate(parts, axis=1)
 
 

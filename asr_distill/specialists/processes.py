@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context
 from typing import TypeVar
 
@@ -35,7 +38,9 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int
         *(min(jobs, len(items)), get_context("spawn")), initializer=_begin, initargs=(os.getpid(), imported_networks())
     )
     try:
-        yield from zip(items, pool.map(work, items), strict=True)
+        with _deaf_to_interrupts():
+            results = pool.map(work, items)
+        yield from zip(items, results, strict=True)
     except (KeyboardInterrupt, SystemExit):  # else their work would be waited for
         for child in active_children():
             child.terminate()
@@ -49,6 +54,20 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """The processes that begin here ignore interrupts while they import, so that only this one says that it was interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 def _begin(parent: int, networks: Sequence[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent(parent)
     import_networks(networks)

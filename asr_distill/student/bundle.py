@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, atomic_path, from_mapping, read_json, to_mapping, write_json
+from asr_distill.base import UserError, atomic_path, check_file, found_instead, from_mapping, read_json, to_mapping, write_json
 from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
 from asr_distill.models.checkpoint import CONFIG_FILE
 from asr_distill.senones import SenoneInventory, SenonePriors
@@ -55,12 +55,12 @@ class BundleConfig:
         """Reads ``config.json``. Raises `UserError` where it is missing or has unknown, missing or mistyped keys."""
         path = Path(directory) / CONFIG_FILE
         if not path.is_file():
-            hint = ""
+            hint = found_instead(directory, "train one first")
             if (Path(directory) / ENSEMBLE_FILE).is_file():
-                hint = "; it is an ensemble, which asr_distill.student.load_model opens"
+                hint = "it is an ensemble, which asr_distill.student.load_model opens"
             elif (Path(directory) / "training").is_dir():
-                hint = " (its training is not finished: run it again to continue)"
-            raise UserError(f"{directory} is not a bundle: it has no {CONFIG_FILE}{hint}")
+                hint = "its training is not finished: run it again to continue"
+            raise UserError(f"{directory} is not a bundle: it has no {CONFIG_FILE}; {hint}")
         return from_mapping(BundleConfig, read_json(path), str(path))
 
 
@@ -94,7 +94,8 @@ class BundleParts:
     def write(self, directory: Path) -> None:
         """Copies senones and priors and writes the normalisation into ``directory``."""
         for source, name in ((self.inventory, SENONES_FILE), (self.priors, PRIORS_FILE)):
-            with atomic_path(directory / name) as temporary:
+            check_file(source)
+            with atomic_path(directory / name, listed=True) as temporary:
                 shutil.copyfile(source, temporary)
         self._kept_normalisation().save(directory)
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from asr_distill.base import UserError, check_own, from_mapping, hash_of_object, read_json, to_mapping, write_json
+from asr_distill.base import (
+    UserError,
+    check_own,
+    found_instead,
+    from_mapping,
+    hash_of_object,
+    read_json,
+    to_mapping,
+    write_json,
+)
 
 FORMAT = 1
 ENSEMBLE_FILE = "ensemble.json"
@@ -50,7 +59,8 @@ class EnsembleConfig:
         """Reads ``ensemble.json``. Raises `UserError` where it is missing, altered, or has unknown or mistyped keys."""
         path = Path(directory) / ENSEMBLE_FILE
         if not path.is_file():
-            raise UserError(f"{directory} is not an ensemble: it has no {ENSEMBLE_FILE}; write it with `asr-distill ensemble`")
+            found = found_instead(directory, "write it with `asr-distill ensemble`")
+            raise UserError(f"{directory} is not an ensemble: it has no {ENSEMBLE_FILE}; {found}")
         return from_mapping(EnsembleConfig, read_json(path), str(path))
 
     def write(self, directory: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from asr_distill.base import UserError, from_mapping, load_config, to_mapping
 from asr_distill.features import ContextWindow, SpecAugmentConfig
 
+MOST_RATE = 1e9
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -21,7 +24,7 @@ class TrainingConfig:
       dropout: 0.2}``; the number of senones and of inputs come from the data.
     window: frames to the ``left`` and ``right`` of the one that is classified.
     optimizer: ``sgd`` (with momentum, nesterov), ``adam`` or ``adamw``. beta1, beta2: theirs.
-    learning_rate: at its highest. weight_decay: on weights with two or more dimensions, not on biases.
+    learning_rate: at its highest. weight_decay: below 1, on weights with two or more dimensions, not on biases.
     schedule: ``constant``; ``cosine`` from the learning rate to ``final_rate_ratio`` of it at the last step; ``newbob`` halves
       after each epoch whose dev frame accuracy rose by less than ``newbob_threshold`` (percentage points) over the best.
     warmup_epochs: the rate rises linearly over so many epochs (a fraction is allowed).
@@ -66,6 +69,13 @@ class TrainingConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        for name, number in vars(self).items():
+            if isinstance(number, (int, float)) and not math.isfinite(number):
+                raise ValueError(f"{name} is {number}, expected a finite number")
+        if self.learning_rate > MOST_RATE:
+            raise ValueError(
+                f"learning_rate is {self.learning_rate}, expected at most {MOST_RATE:g}: no float32 weight survives it"
+            )
         above: dict[str, float | None] = {
             "learning_rate": self.learning_rate,
             "epochs": self.epochs,
@@ -75,12 +85,18 @@ class TrainingConfig:
         for name, limit in above.items():
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} is {limit}, expected a number above 0")
-        at_least = {"weight_decay": self.weight_decay, "warmup_epochs": self.warmup_epochs, "seed": self.seed}
+        at_least = {"warmup_epochs": self.warmup_epochs, "seed": self.seed}
         at_least |= {"checkpoint_minutes": self.checkpoint_minutes, "newbob_threshold": self.newbob_threshold}
         for name, value in at_least.items():
             if not value >= 0:
                 raise ValueError(f"{name} is {value}, expected 0 or more")
-        shares = {"momentum": self.momentum, "beta1": self.beta1, "beta2": self.beta2, "label_smoothing": self.label_smoothing}
+        shares = {
+            "weight_decay": self.weight_decay,
+            "momentum": self.momentum,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "label_smoothing": self.label_smoothing,
+        }
         for name, value in shares.items():
             if not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}, expected 0 <= {name} < 1")

@@ -50,22 +50,14 @@ class Distillation:
             if self.variant == "corrected":
                 targets = targets.dense()
         temperature, soft_weight, hard_weight = self.teacher.temperature, self.soft_weight, self.hard_weight
-        if isinstance(targets, SparseTargets):
-            loss = sparse_distillation_loss(
-                *(scores, targets, hard),
-                temperature=temperature,
-                soft_weight=soft_weight,
-                hard_weight=hard_weight,
-                variant=self.variant,
-            )
-        else:
-            loss = soft_target_loss(
-                *(scores, targets, hard),
-                temperature=temperature,
-                soft_weight=soft_weight,
-                hard_weight=hard_weight,
-                variant=self.variant,
-            )
+        options: dict[str, Any] = {"soft_weight": soft_weight, "hard_weight": hard_weight, "variant": self.variant}
+        try:
+            if isinstance(targets, SparseTargets):
+                loss = sparse_distillation_loss(scores, targets, hard, temperature=temperature, **options)
+            else:
+                loss = soft_target_loss(scores, targets, hard, temperature=temperature, **options)
+        except ValueError as error:  # the teacher's answer, or a label, is not what it should be
+            raise UserError(f"distillation: {error}") from None
         return loss, frame_counts(scores, labels)
 
     def describe(self) -> dict[str, Any]:

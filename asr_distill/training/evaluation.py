@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from asr_distill.training.examples import Examples
+from asr_distill.training.objectives import check_labels
 from asr_distill.training.precision import precision
 
 
@@ -35,6 +36,7 @@ def evaluate(
         with precision(bf16, device):
             logits = network(batch["inputs"])
         logits, labels = logits.float(), batch["labels"]
+        check_labels(labels, logits.shape[1])
         labelled = labels >= 0
         loss = functional.cross_entropy(logits, torch.where(labelled, labels, -100), ignore_index=-100, reduction="sum")
         sums += torch.stack([loss.double(), (logits.max(dim=1).indices == labels).sum().double(), labelled.sum().double()])

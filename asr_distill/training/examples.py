@@ -15,7 +15,10 @@ from asr_distill.features import ContextWindow, SpecAugment, SpecAugmentConfig
 
 
 class Examples(Protocol):
-    """A set of examples that the loop can order and fetch."""
+    """A set of examples that the loop can order and fetch.
+
+    With a method ``cuts_of(indices)``, as `FrameExamples` has, the report of a run that diverged has ids instead of numbers.
+    """
 
     num_examples: int
     num_classes: int
@@ -95,6 +98,12 @@ class FrameExamples:
         if self._augment is not None and generator is not None:
             batch["inputs"] = self._augment(batch["inputs"], generator)
         return batch
+
+    def cuts_of(self, indices: torch.Tensor) -> list[str]:
+        """The ids of the cuts that examples ``(N,)`` come from, each once, in the store's order."""
+        frames = indices.cpu() if self._frames is None else self._frames[indices.cpu()]
+        numbers = np.unique(np.searchsorted(self.store.offsets, frames.numpy(), side="right") - 1)
+        return [self.store.cut_ids[number] for number in numbers]
 
     def describe(self) -> dict[str, Any]:
         """Counts, the window, and hashes over the store, its senones and the choice of frames."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import logging
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from asr_distill.base import atomic_path
+from asr_distill.base import atomic_path, progress_bar
 from asr_distill.training.state import EVENTS_FOLDER
 
 COLUMNS = (
@@ -51,14 +49,12 @@ class TrainingLog:
 
     def bar(self, batches: Iterator[torch.Tensor], epoch: int, epochs: int, done: int, total: int) -> Iterator[torch.Tensor]:
         """Yields the batches behind a bar in frames, with frames/s and the time left; quiet where there is no terminal."""
-        with tqdm(
+        with progress_bar(
             desc=f"{self.name} epoch {epoch + 1}/{epochs}",
             total=total,
             initial=done,
             unit=" frames",
             unit_scale=True,
-            leave=False,
-            disable=not sys.stderr.isatty(),
         ) as bar:
             for indices in batches:
                 yield indices
@@ -74,7 +70,8 @@ class TrainingLog:
             *(self.name, row["epoch"], row["train_loss"], train, dev),
             *(row["frames_per_second"], row["seconds"]),
         )
-        with atomic_path(self.out_dir / "log.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        path = self.out_dir / "log.csv"
+        with atomic_path(path, listed=True) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             table = csv.DictWriter(stream, COLUMNS)
             table.writeheader()
             table.writerows(history)

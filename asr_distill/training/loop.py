@@ -14,6 +14,7 @@ import torch
 from asr_distill.base import UserError, to_mapping, write_json
 from asr_distill.models import apply_max_norm, build_network, complete_network_config, count_parameters, save_network
 from asr_distill.training.configuration import TrainingConfig
+from asr_distill.training.divergence import Diverged, Step, Watch, remove_report, report_divergence
 from asr_distill.training.evaluation import evaluate
 from asr_distill.training.examples import Examples
 from asr_distill.training.lock import only_run
@@ -35,7 +36,6 @@ from asr_distill.training.state import (
     unbegun_removed,
 )
 
-_INSPECTED_STEPS = 20  # losses are looked at so often: on a GPU each look waits for it
 _NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
 
 
@@ -65,8 +65,8 @@ def train_model(
     ``training/`` holds what an exact resume needs. Called again it continues a run that was killed, with the same bits as a
     run that was not (same machine, device and threads), and returns at once where the run is complete.
     Returns the summary: ``parameters``, ``epochs``, ``best_epoch``, ``dev_accuracy`` (per cent), ``dev_loss``, ``seconds``...
-    Raises `UserError` where the loss is not finite, the data does not fit the network, or ``out_dir`` cannot be written,
-    holds another run or is that of one at work.
+    Raises `UserError` where the training diverges (see `divergence`, which also says what is left to go back to), the data does
+    not fit the network, or ``out_dir`` cannot be written, holds another run or is that of one at work.
     """
     out_dir = Path(out_dir)
     device = choose_device(config.device)
@@ -101,7 +101,10 @@ def train_model(
         state.check_space()
         name = f"{out_dir.parent.name}/{out_dir.name}"
         with TrainingLog(out_dir, name, config.tensorboard, state.progress.history) as log:
-            _train(config, train, dev, objective, state, log, bf16)
+            try:
+                _train(config, train, dev, objective, state, log, bf16)
+            except Diverged as found:
+                raise report_divergence(found, state, train, config.learning_rate, network_config, description or {}) from None
         if config.keep == "best" and state.progress.best_epoch is not None:
             state.load_best()
         summary = _summary(config, state, bf16, identity)
@@ -109,7 +112,8 @@ def train_model(
         if companions is not None:
             companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
-        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
+        remove_report(out_dir)
+        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity}, listed=True)
         remove_folder(out_dir)
     return {**summary, **times}
 
@@ -126,10 +130,11 @@ def _train(
     """The loop: from where ``state`` stands to the last epoch."""
     network, optimiser, progress, device = state.network, state.optimiser, state.progress, state.device
     steps_per_epoch = math.ceil(train.num_examples / config.batch_size)
+    watch = Watch(train.num_classes, progress)
     while progress.epoch < config.epochs and (config.patience is None or progress.stale_epochs < config.patience):
         start = time.monotonic() - progress.seconds
         network.train()
-        losses: list[torch.Tensor] = []
+        batch: dict[str, torch.Tensor] | None = None
         order = train.order(config.batch_size, config.seed, progress.epoch, progress.step)
         done = progress.step * config.batch_size
         for indices in log.bar(order, progress.epoch, config.epochs, done, train.num_examples):
@@ -148,21 +153,22 @@ def _train(
             optimiser.step()
             if config.max_norm is not None:
                 apply_max_norm(network, config.max_norm)
-            losses.append(loss.detach())
             state.sums += torch.stack([loss.detach() * len(indices), counts["correct"], counts["labelled"]])
             progress.step += 1
             checkpoint = state.save_is_due()
-            if checkpoint or len(losses) == _INSPECTED_STEPS or progress.step == steps_per_epoch:
-                _check_finite(losses, progress.epoch, progress.step, rate)
-            if checkpoint:
+            step = Step(progress.epoch + 1, progress.step, rate, loss.detach(), indices)
+            watch.add(step, look=checkpoint or progress.step == steps_per_epoch)
+            if checkpoint and watch.is_good(state, batch, bf16):
                 progress.seconds = time.monotonic() - start
                 state.save()
+        watch.end_epoch(state)
         seconds = time.monotonic() - start
         dev_scores = evaluate(network, dev, bf16=bf16, device=device) if dev is not None else None
         _end_epoch(config, state, train.num_examples, steps_per_epoch, seconds, dev_scores)
         log.epoch(progress.history)
-        if state.save_is_due(epoch_end=True):
+        if state.save_is_due(epoch_end=True) and watch.is_good(state, batch, bf16):
             state.save()
+    watch.end(steps_per_epoch)
 
 
 def _learning_rate(config: TrainingConfig, progress: Progress, step: int, steps_per_epoch: int) -> float:
@@ -217,19 +223,6 @@ def _check_logits(logits: Any, examples: int, classes: int) -> None:
             f"the network gives {found} for {examples} examples, expected logits ({examples}, {classes}), one for each class;"
             " let its builder make as many outputs as num_senones of its configuration says"
         )
-
-
-def _check_finite(losses: list[torch.Tensor], epoch: int, step: int, rate: float) -> None:
-    """Raises `UserError` naming the first step whose loss is not finite; empties the list."""
-    finite = torch.isfinite(torch.stack(losses)).tolist()
-    if not all(finite):
-        first = step - len(finite) + finite.index(False) + 1
-        raise UserError(
-            f"the loss is {float(losses[finite.index(False)])} at step {first} of epoch {epoch + 1} (learning rate {rate:.3g});"
-            " halve learning_rate, set clip_norm: 1 or warmup_epochs: 1, or check the features for values that are not finite,"
-            " then train into another --output; the checkpoint before this step is left as it was"
-        )
-    losses.clear()
 
 
 def _identity(

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional
 
+from asr_distill.base import UserError
+
 
 class Objective(Protocol):
     """Called once a step. May hold state of its own (a teacher, a store), but must give the same result after a resume."""
@@ -40,6 +42,7 @@ class HardLabels:
     def __call__(self, logits: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """``(N, C)`` logits to the mean loss in nats; 0 where no frame of the batch has a label."""
         labels = batch["labels"]
+        check_labels(labels, logits.shape[1])
         labelled = labels >= 0
         scores = logits.float()
         total = functional.cross_entropy(
@@ -54,6 +57,15 @@ class HardLabels:
     def describe(self) -> dict[str, Any]:
         """Its name and parameters."""
         return {"name": "hard_labels", "label_smoothing": self.label_smoothing}
+
+
+def check_labels(labels: torch.Tensor, classes: int) -> None:
+    """Raises `UserError` where labels on the CPU are no class; on a GPU torch checks that, and no step waits."""
+    if labels.device.type == "cpu" and len(labels) and int(labels.max()) >= classes:
+        raise UserError(
+            f"label {int(labels.max())} at example {int(labels.argmax())} of a batch, expected 0 to {classes - 1}, the"
+            " network's outputs, or a negative number where there is none"
+        )
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_distill.base import UserError, check_space, from_mapping, make_room, read_json, to_mapping, write_json
+from asr_distill.base import UserError, change_list, check_space, from_mapping, make_room, read_json, to_mapping, write_json
 from asr_distill.base.digests import DIGESTS_FILE, TEMPORARY
 from asr_distill.models import load_tensors, save_tensors
-from asr_distill.models.checkpoint import load_weights
+from asr_distill.models.checkpoint import all_finite, load_weights
 from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
 
 COMPLETED_FILE, STATE_FOLDER, STATE_FILE, LOCK_FILE = "completed.json", "training", "state.json", "lock"
@@ -27,7 +27,10 @@ _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, w
 
 @dataclass
 class Progress:
-    """Counters of a run: epochs done, steps done in this one, the best epoch so far, one row a finished epoch."""
+    """Counters of a run: epochs done, steps done in this one, the best epoch so far, one row a finished epoch.
+
+    first_loss: of the first step, in nats, once it was looked at.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -35,8 +38,17 @@ class Progress:
     best_accuracy: float | None = None
     best_epoch: int | None = None
     stale_epochs: int = 0
+    first_loss: float | None = None
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A checkpoint on disk: the file of its tensors and how far it is."""
+
+    path: Path
+    progress: Progress
 
 
 class TrainingState:
@@ -88,11 +100,15 @@ class TrainingState:
         name = f"state-{self.progress.epoch:04d}-{self.progress.step:08d}.safetensors"
         save_tensors(self.folder / name, tensors)
         write_json(
-            self.folder / STATE_FILE, {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity}
+            self.folder / STATE_FILE,
+            {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity},
+            listed=True,
         )
-        for other in self.folder.glob("state-*.safetensors"):
-            if other.name != name:
-                other.unlink()
+        others = [other for other in self.folder.glob("state-*.safetensors") if other.name != name]
+        if others:
+            change_list(self.folder, dict.fromkeys(other.name for other in others))
+        for other in others:
+            other.unlink()
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - start
 
@@ -116,6 +132,20 @@ class TrainingState:
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
         return True
+
+    def last_checkpoint(self) -> Stored | None:
+        """The checkpoint on disk, if there is one."""
+        path = self.folder / STATE_FILE
+        if not path.is_file():
+            return None
+        stored = read_json(path)
+        return Stored(self.folder / stored["tensors"], from_mapping(Progress, stored["progress"], str(path)))
+
+    def not_finite(self) -> str | None:
+        """The name of the first tensor of the network, or of the optimiser, that holds NaN or infinity."""
+        tensors = {f"weight {name!r}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"optimiser state {name!r}": tensor for name, tensor in optimiser_tensors(self.optimiser).items()}
+        return next((name for name, tensor in tensors.items() if not all_finite(tensor)), None)
 
     def save_best(self) -> None:
         """Keeps the weights as they are now as the best so far."""

@@ -56,6 +56,10 @@ class UtteranceExamples:
         places = np.searchsorted(self._starts, indices.cpu().numpy(), side="right") - 1
         return {**batch, "cuts": torch.from_numpy(self.cuts[places])}
 
+    def cuts_of(self, indices: torch.Tensor) -> list[str]:
+        """The ids of the cuts that examples ``(N,)`` come from."""
+        return self._frames.cuts_of(indices)
+
     def describe(self) -> dict[str, Any]:
         """As `FrameExamples`, and which cuts."""
         chosen = None if len(self.cuts) == self.store.num_cuts else hash_of_object(self.cuts.tolist())

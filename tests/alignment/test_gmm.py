@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 
 
 def random_gmm(generator: np.random.Generator, senones: int = 4, dimension: int = 5) -> DiagGmm:
@@ -115,7 +115,10 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     loaded = DiagGmm.load(tmp_path / "gmm.safetensors")
     assert all(np.array_equal(a, b) for a, b in zip(gmm.arrays().values(), loaded.arrays().values(), strict=True))
     (tmp_path / "gmm.safetensors").write_bytes(b"not a model")
-    with pytest.raises(UserError, match="is not a GMM"):
+    with pytest.raises(UserError, match="is damaged"):
+        DiagGmm.load(tmp_path / "gmm.safetensors")
+    (tmp_path / DIGESTS_FILE).unlink()
+    with pytest.raises(UserError, match="is not a whole safetensors file"):
         DiagGmm.load(tmp_path / "gmm.safetensors")
     with pytest.raises(UserError, match="does not exist"):
         DiagGmm.load(tmp_path / "other.safetensors")
@@ -146,3 +149,22 @@ def test_cepstra_refuse_other_features() -> None:
         Cepstra()(np.full((30, 40), np.nan))
     with pytest.raises(ValueError, match="num_cepstra"):
         CepstraConfig(num_cepstra=41)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("means", np.nan, "means holds NaN or infinity"),
+        ("variances", np.inf, "variances holds NaN"),
+        ("variances", -1.0, "a variance or a weight is not above 0"),
+        ("weights", 0.0, "a variance or a weight is not above 0"),
+    ],
+)
+def test_a_gmm_that_is_not_finite_is_refused(tmp_path: Path, name: str, value: float, message: str) -> None:
+    gmm = DiagGmm.flat(np.zeros(3), np.ones(3), 2)
+    arrays = gmm.arrays()
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[1] = value
+    DiagGmm(**arrays).save(tmp_path / "gmm.safetensors")
+    with pytest.raises(UserError, match=message):
+        DiagGmm.load(tmp_path / "gmm.safetensors")

@@ -230,3 +230,12 @@ def test_leftovers_of_killed_processes_are_removed_and_those_of_living_ones_stay
     make(tmp_path / "d", one="2")
     write_text(tmp_path / "x.jsonl.gz", "")
     assert names(tmp_path) == {"d", "d/one", f"d/{DIGESTS_FILE}", "x.jsonl.gz", mine.name}
+
+
+def test_a_listed_file_within_a_folder_that_is_written_whole_is_listed_with_the_others(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "d") as folder:
+        (folder / "inner").mkdir()
+        write_json(folder / "a.json", 1, listed=True)
+        write_json(folder / "inner" / "b.json", 2, listed=True)
+        assert names(folder) == {"a.json", "inner", "inner/b.json"}
+    assert check_folder(tmp_path / "d") == 2

@@ -10,7 +10,7 @@ import pytest
 from asr_distill.cli.main import main
 from asr_distill.cli.train_sequence import complete_sequence_options, configure_sequence, sequence_options
 
-FILES = [f"--{name}={Path('nowhere')}" for name in ("train", "inventory", "priors", "output")]
+FILES = [f"--{name}={Path(__file__).parent}" for name in ("train", "inventory", "priors", "output")]
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ FILES = [f"--{name}={Path('nowhere')}" for name in ("train", "inventory", "prior
     [
         ("smbr", "--boost=0.1", "lfmmi"),
         ("smbr", "--boost=0", "lfmmi"),
-        ("smbr", "--lang=lang", "lfmmi"),
+        ("smbr", "--lang=.", "lfmmi"),
         ("smbr", "--tolerance=5", "lfmmi"),
         ("lfmmi", "--margin=0.1", "smbr"),
     ],

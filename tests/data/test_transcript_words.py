@@ -107,3 +107,20 @@ def test_without_a_dictionary_characters_are_what_counts() -> None:
         made.check(cut("AB", 0.05))
     with pytest.raises(UserError, match="its transcript has 'C', which no transcript of the training part has"):
         made.check(cut("BA C", 1.0))
+
+
+def test_punctuation_that_keeps_a_word_from_its_pronunciation_is_named(lexicon: Path) -> None:
+    with pytest.raises(UserError, match=r"The lexicon has ONE for ONE,: take punctuation off the transcripts"):
+        pronounce_words(parts("ONE, TWO"), WordOptions(lexicon))
+
+
+def test_a_dict_folder_goes_along(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.txt").write_text("!SIL sil\n<UNK> spn\nONE W AH1 N\n")
+    (tmp_path / "silence_phones.txt").write_text("sil\nspn\n")
+    (tmp_path / "optional_silence.txt").write_text("sil\n")
+    made = pronounce_words(parts("ONE OTHER"), WordOptions(tmp_path / "lexicon.txt", unknown_word="<oov>"))
+    assert made.texts["lexicon.txt"] == "ONE 1 W AH1 N\n<oov> 1 spn\n"
+    assert made.texts["vocabulary.txt"] == "ONE\n"
+    assert made.texts["silence_phones.txt"] == "sil\nspn\n"
+    assert made.texts["optional_silence.txt"] == "sil\n"
+    assert "silence_phones.txt" not in pronounce_words(parts("ONE"), WordOptions(cmudict=True)).texts

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lhotse import CutSet, MonoCut, SupervisionSegment
-from lhotse.testing.dummies import dummy_recording
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.audio import AudioSource
 
 from asr_distill.base import read_json, read_jsonl
 from asr_distill.cli.main import main
@@ -31,7 +31,10 @@ class StandIn:
     def __init__(self, inventory) -> None:
         self.inventory = inventory
 
-    def scores(self, cuts):
+    def signs(self):
+        return {"silent": [], "narrow": []}
+
+    def scores(self, cuts, on_bad):
         for number, cut in enumerate(cuts):
             generator = torch.Generator().manual_seed(number)
             frames = 1 if cut.id == "u3" else 8 + number
@@ -44,19 +47,21 @@ def world(reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two graphs, a manifest and the stand-in; returns the arguments that every call shares."""
     graphs = [reference.write_case(reference.random_fst(seed), tmp_path / f"graph{seed}").graph for seed in (2, 4)]
     monkeypatch.setattr("asr_distill.cli.decode.models.open_model", lambda *_: StandIn(graphs[0].inventory))
+    recording = Recording("r", [AudioSource("file", [0], "nowhere.wav")], 16000, 16000, 1.0)
     cuts = [
         MonoCut(
             id,
             0,
             1,
             0,
-            recording=dummy_recording(number),
+            recording=recording,
             supervisions=[SupervisionSegment(id, "r", 0, 1, 0, text, speaker="s")],
         )
-        for number, (id, text) in enumerate(TEXTS.items())
+        for id, text in TEXTS.items()
     ]
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
-    common = ["--quiet", "--model", "model", "--system", "x", "--engine", "kaldi", "--cuts", str(tmp_path / "cuts.jsonl.gz")]
+    found = ["--model", str(tmp_path), "--cuts", str(tmp_path / "cuts.jsonl.gz")]
+    common = ["--quiet", *found, "--system", "x", "--engine", "kaldi"]
     return tmp_path, ["decode", *common]
 
 
@@ -135,7 +140,7 @@ def test_a_search_with_few_active_states(world, engine) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--graph", "{}/nowhere"], "is not a graph folder"),
+        (["--graph", "{}/nowhere"], "nowhere does not exist"),
         ([], "no graph was given"),
         (["--graph", "{}/graph2", "{}/graph4"], "several are for --scale-grid"),
         (["--graph", "{}/graph2", "--acoustic-scale", "-1"], "must be above 0"),

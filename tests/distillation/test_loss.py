@@ -71,7 +71,7 @@ def test_value_and_gradient_are_the_printed_equations(seed, temperature, soft, h
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_gradient_by_finite_differences(variant: str, temperature: float, reduction: str) -> None:
     logits, teacher, labels = random_frames(5)
-    targets = soften(teacher, temperature) - 0.1  # not quite a distribution, as a store in 16 bits
+    targets = soften(teacher, temperature) - 0.05  # not quite a distribution, as a store in 16 bits
     mask = torch.tensor([True, True, False, True, True, True, False])
 
     def loss(scores: torch.Tensor) -> torch.Tensor:
@@ -260,3 +260,48 @@ def test_mistakes_are_named(change: dict, message: str) -> None:
 def test_soft_targets_of_another_shape() -> None:
     with pytest.raises(ValueError, match=r"soft_log_probs: expected floating-point \(3, 3\)"):
         soft_target_loss(torch.zeros(3, 3), torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), **GOOD)
+
+
+def random_posteriors(rows: int = 9, classes: int = 700) -> torch.Tensor:
+    return torch.log_softmax(3 * torch.randn(rows, classes, generator=torch.Generator().manual_seed(0)), dim=1)
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_targets_that_are_no_log_probabilities_are_refused_by_frame(variant: str) -> None:
+    posteriors, student = random_posteriors(), torch.zeros(9, 700)
+    weights = {"soft_weight": 0.5, "hard_weight": 0.5, "variant": variant, "temperature": 2.0}
+    labels, frame = torch.zeros(9, dtype=torch.int64), 7
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        soft_target_loss(student, posteriors.to(dtype), labels, **weights)
+    for wrong, message in (
+        (posteriors.exp(), r"probabilities of frame 7 sum to \d.*, expected 1; pass logits through log_softmax"),
+        (3 * posteriors, "probabilities of frame 7 sum to 0"),
+        (torch.full_like(posteriors, torch.nan), "frame 7 holds NaN or infinity"),
+        (torch.full_like(posteriors, torch.inf), r"frame 7 (holds NaN or infinity|sum to inf)|frame 7 sum to inf"),
+        (torch.full_like(posteriors, -torch.inf), "probabilities of frame 7 sum to 0"),
+    ):
+        targets = posteriors.clone()
+        targets[frame] = wrong[frame]
+        mask = torch.arange(9) != frame
+        soft_target_loss(student, targets, labels, **weights, mask=mask)  # it does not count
+        block, frame_losses.BLOCK_ELEMENTS = frame_losses.BLOCK_ELEMENTS, 4 * 700  # frame 7 is not in the first block
+        try:
+            with pytest.raises(ValueError, match=f"soft_log_probs: .*{message}"):
+                soft_target_loss(student, targets, labels, **weights)
+        finally:
+            frame_losses.BLOCK_ELEMENTS = block
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_teacher_logits_that_overflowed_are_refused(variant: str, value: float) -> None:
+    """As float16 logits do beyond 65,504."""
+    teacher, student = random_posteriors().half(), torch.zeros(9, 700)
+    weights = {"soft_weight": 0.5, "hard_weight": 0.5, "variant": variant, "temperature": 2.0}
+    labels = torch.zeros(9, dtype=torch.int64)
+    teacher[2, 5] = -torch.inf  # excludes a class
+    distillation_loss(student, teacher, labels, **weights)
+    teacher[4, 5] = value
+    with pytest.raises(ValueError, match="teacher_logits: frame 4 holds NaN or infinity"):
+        distillation_loss(student, teacher, labels, **weights)
+    distillation_loss(student, teacher, labels, **weights, mask=torch.arange(9) != 4)

@@ -185,3 +185,24 @@ def test_mistakes_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             SparseTargets(**{**parts, **change})
+
+
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_targets_that_do_not_sum_to_one_are_refused(low_rank: bool) -> None:
+    """Probabilities for log-probabilities, or logits: the ids of one frame of three."""
+    tail = {"tail_coefficients": torch.zeros(3, 1), "tail_basis": torch.zeros(1, 5)} if low_rank else {}
+    good = torch.tensor([[0.5, 0.2]]).log().repeat(3, 1)
+    student, weights = torch.zeros(3, 5), {"temperature": 2.0, "soft_weight": 1.0, "hard_weight": 0.0}
+
+    def targets(log_probs: torch.Tensor) -> SparseTargets:
+        ids, mass = torch.tensor([[2, 0]] * 3), torch.full((3,), 0.3).log()
+        return SparseTargets(ids, log_probs, mass, torch.full((5,), 0.2).log(), 2.0, **tail)
+
+    sparse_distillation_loss(student, targets(good), **weights)
+    sparse_distillation_loss(student, targets(good.bfloat16()), **weights)
+    for wrong in (good.exp(), torch.tensor([3.0, -1.0]), torch.tensor([torch.nan, -1.0])):
+        spoilt = good.clone()
+        spoilt[1] = wrong if wrong.ndim == 1 else wrong[1]
+        with pytest.raises(ValueError, match=r"targets: .*frame 1"):
+            sparse_distillation_loss(student, targets(spoilt), **weights)
+        sparse_distillation_loss(student, targets(spoilt), **weights, mask=torch.tensor([True, False, True]))

@@ -81,6 +81,7 @@ def small_world(request: pytest.FixtureRequest, tmp_path: Path) -> SmallWorld:
     lang.mkdir()
     phones = {name: i for i, name in enumerate(("<eps>", *phone_names, "#0", "#1", "#2", "#3"))}
     words = {name: i for i, name in enumerate(("<eps>", *LEXICON, "#0", "<s>", "</s>"))}
+    (tmp_path / "words.txt").write_text("".join(f"{name} {i}\n" for name, i in words.items()))  # of G
     (lang / "phones.txt").write_text("".join(f"{name} {i}\n" for name, i in phones.items()))
     (lang / "words.txt").write_text("".join(f"{name} {i}\n" for name, i in words.items()))
     (lang / "disambig.int").write_text("".join(f"{i}\n" for name, i in phones.items() if name.startswith("#")))

@@ -225,7 +225,7 @@ def test_where_the_files_come_from(
     assert locate_mnist(folder / "data", checkout) == folder / "data"
     wrong = [*options[:4], "--corpus-dir", str(tmp_path / "nowhere"), "--quiet"]
     assert main(["mnist", "train", *wrong]) == 1
-    assert "is not a folder" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_a_class_without_an_image_stops_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

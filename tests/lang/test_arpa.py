@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import math
 
 import pytest
@@ -58,7 +59,7 @@ def test_reading_by_hand(tmp_path):
         ("ngram 2=1", "ngram 2=2", "found 1 2-grams, the header says 2"),
         ("-0.5\ta", "half\ta", "expected numbers"),
         ("-0.5\ta", "0.5\ta", "at most 0"),
-        ("-0.5\ta", "nan\ta", "at most 0"),
+        ("-0.5\ta", "nan\ta", "expected numbers"),
         ("-0.7 </s>", "-0.7 a", "comes twice"),
         ("-0.1 <s> a", "-0.1 <s> b", "'b' has no 1-gram"),
         ("-0.1 <s> a", "-0.1 a", "line 15"),
@@ -121,3 +122,68 @@ def test_marks_and_accents_of_editors(tmp_path):
     text = GOOD[GOOD.index("\\data\\\nngram") :].replace("\ta\t", "\te\u0301\t").replace("<s> a", "<s> e\u0301")
     path.write_bytes(codecs.BOM_UTF8 + text.encode())
     assert Arpa.read(path).words == ("\u00e9", "</s>")
+
+
+UNIGRAM = "\\data\\\nngram 1=3\n\n\\1-grams:\n{0}\ta\n-0.4\t</s>\n-99\t<s>\n\n\\end\\\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("-inf", -99), ("-Infinity", -99), ("-1e999", -99), ("-1e30", -99), ("-99", -99), ("-5e-324", 0)]
+)
+def test_zero_as_tools_write_it(tmp_path, value, expected):
+    assert Arpa.read(write(tmp_path, UNIGRAM.format(value))).log10_probability("a") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", ["1e999", "inf", "nan", "1_0", "0x1", "\u0661", "--1", "-1e", ""])
+def test_what_is_no_log_probability(tmp_path, value):
+    with pytest.raises(UserError, match="line 5"):
+        Arpa.read(write(tmp_path, UNIGRAM.format(value)))
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("a\u00a0b", r"line 5.*U\+00A0"),
+        ("\u3000", r"line 5.*U\+3000"),
+        ("<eps>", "line 5.*reserved"),
+        ("#0", "line 5.*reserved"),
+    ],
+)
+def test_words_that_cannot_be(tmp_path, word, says):
+    with pytest.raises(UserError, match=says):
+        Arpa.read(write(tmp_path, UNIGRAM.format("-1").replace("\ta\n", f"\t{word}\n")))
+
+
+def test_other_bytes_and_line_ends(tmp_path):
+    text = UNIGRAM.format("-1").replace("\ta\n", "\tcaf\u00e9\n")
+    path = tmp_path / "lm.arpa.gz"
+    for data in (gzip.compress(text.encode()), text.encode(), codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode()):
+        path.write_bytes(data)
+        assert "caf\u00e9" in Arpa.read(path)
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"line 5.*iconv -f latin1"):
+        Arpa.read(path)
+    path.write_bytes(gzip.compress(text.encode())[:-12])
+    with pytest.raises(UserError, match="cannot be read"):
+        Arpa.read(path)
+
+
+def test_a_model_without_ends_or_words_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no 1-gram </s>"):
+        Arpa.read(write(tmp_path, UNIGRAM.format("-1").replace("</s>", "b")))
+    with pytest.raises(UserError, match=r"line 4: .*no word"):
+        Arpa.read(write(tmp_path, "\\data\\\nngram 1=0\n\n\\1-grams:\n\n\\end\\\n"))
+
+
+def test_histories_that_are_not_listed_are_added_with_what_backing_off_gives(tmp_path):
+    text = (
+        "\\data\\\nngram 1=4\nngram 2=2\nngram 3=1\n\n\\1-grams:\n-0.5\ta\t-0.25\n-0.4\tb\t-0.125\n-0.3\tc\n-0.9\t</s>\n\n"
+        "\\2-grams:\n-0.1\tb a\t-0.5\n-0.2\tc <s>\n\n\\3-grams:\n-0.05\ta b c\n\n\\end\\\n"
+    ).replace("ngram 1=4", "ngram 1=5").replace("-0.9\t</s>", "-0.9\t</s>\n-99\t<s>")  # fmt: skip
+    arpa = Arpa.read(write(tmp_path, text))  # "c <s>" is in no sentence
+    assert ("c", "<s>") not in arpa.ngrams[1]
+    complete = arpa.completed()
+    assert complete.ngrams[1]["a", "b"] == (pytest.approx(-0.25 - 0.4), 0.0)
+    assert ("<s>",) in arpa.truncated(1).completed().ngrams[0]
+    for sentence in (["a", "b", "c"], ["b", "a", "b", "c"], ["a", "b"], ["a", "b", "a"]):
+        assert complete.sentence_log10_probability(sentence) == pytest.approx(arpa.sentence_log10_probability(sentence))

@@ -138,16 +138,24 @@ def test_subwords_to_g(capsys, corpus):
 
 
 def test_mistakes_are_one_line(capsys, corpus):
+    (corpus / "test.txt").touch()
     for arguments, says in (
         (["build", "--output", corpus / "x"], "no lexicon"),
         (["build", "--cmudict", "--output", corpus / "x"], "no lexicon"),
         (["build", "--lexicon", corpus / "lexicon.txt", "--vocabulary", "train", "--output", corpus / "x"], "--cuts or --text"),
         (["ngram", "--output", corpus / "x"], "no words"),
         (["ngram", "--text", corpus / "test.txt", "--output", corpus / "x"], "test data"),
-        (["g", "--lang", corpus, "--arpa", corpus / "x"], "not a lang directory"),
+        (["g", "--lang", corpus, "--arpa", corpus / "test.txt"], "not a lang directory"),
     ):
         status, message = run(capsys, *arguments)
         assert status == 1
         assert says in message
         assert message.count("\n") == 1
     assert not (corpus / "x").exists()
+
+
+def test_characters_that_become_phones_unasked_are_said(capsys, corpus, caplog):
+    (corpus / "train.txt").write_text("Go home, now\ngo 2 home\n")
+    run(capsys, "subwords", "--text", corpus / "train.txt", "--vocabulary-size", "30", "--output", corpus / "bpe")
+    assert "punctuation and digits become phones: , 2" in caplog.text
+    assert "1 letters come in upper and lower case, each a phone of its own: Gg" in caplog.text

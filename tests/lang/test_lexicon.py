@@ -53,7 +53,7 @@ def test_a_word_that_only_looks_like_an_alternative_stays_itself_in_a_kaldi_lexi
         ("lexicon.txt", "A AH #1\n", 1, "'#1'"),
         ("lexiconp.txt", "A 0 AH\n", 1, "more than 0"),
         ("lexiconp.txt", "A 1.5 AH\n", 1, "at most 1"),
-        ("lexiconp.txt", "A nan AH\n", 1, "more than 0"),
+        ("lexiconp.txt", "A nan AH\n", 1, "expected a probability"),
         ("lexiconp.txt", "A 0.5 AH\nA 0.2 AH\n", 2, "twice"),
         ("a.dic", "B B IY\nA(2) EY\n", 2, "alternative of 'A'"),
         ("lexicon.txt", b"A AH\n\xff B\n", 2, "UTF-8"),

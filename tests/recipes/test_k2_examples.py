@@ -16,7 +16,7 @@ import torch
 
 from asr_distill.decoding import K2Decoder
 from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
-from asr_distill.features.audio import resample
+from asr_distill.features.resampling import resample
 from asr_distill.graph import Graph, build_hclg
 from asr_distill.lang import Lang, Lexicon, build_g, write_g
 from asr_distill.models import build_network, save_network
@@ -82,6 +82,22 @@ def test_recordings_of_another_rate_than_the_bundles(an4_dir: Path, graph: Graph
     (words,) = searched(graph, telephone, [recording])
     assert run("decode.py", telephone, graph.path, recording) == [f"{recording} {words}"]
     assert len((EXAMPLES / "decode.py").read_text().splitlines()) < 45
+
+
+def test_a_lexicon_and_a_language_model_of_ones_own(an4_dir: Path, graph: Graph, bundle: Path, tmp_path: Path) -> None:
+    recordings = sorted(an4_dir.glob("wav/an4test_clstk/fcaw/*.wav"))[:2]
+    entries = Lexicon.read(an4_dir / "etc" / "an4.dic").entries
+    lexicon = "".join(f"{entry.word} {' '.join(entry.phones)}\n" for entry in entries)
+    (tmp_path / "lexicon.txt").write_text(lexicon, encoding="utf-8")
+    words = ["<eps>", *sorted({entry.word for entry in entries}), "#0", "<s>", "</s>"]
+    (tmp_path / "words.txt").write_text("".join(f"{word} {number}\n" for number, word in enumerate(words)), encoding="utf-8")
+    options = ["--read-symbol-table", "words.txt", "--disambig-symbol", "#0", "--max-order", "3"]
+    command = [sys.executable, "-m", "kaldilm", *options, str(an4_dir / "etc" / "an4.ug.lm")]
+    with open(tmp_path / "G.fst.txt", "w", encoding="utf-8") as stream:
+        subprocess.run(command, stdout=stream, cwd=tmp_path, check=True)
+    tables = [tmp_path / name for name in ("lexicon.txt", "words.txt", "G.fst.txt")]
+    printed = run("own_graph.py", bundle, *tables, *recordings)
+    assert printed == [f"{path} {words}" for path, words in zip(recordings, searched(graph, bundle, recordings), strict=True)]
 
 
 def test_a_lattice_rescored(an4_dir: Path, graph: Graph, bundle: Path) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import CutSet, Recording, SupervisionSegment
+from lhotse.features.io import NumpyFilesWriter
+from lhotse.utils import fastcopy
 
 from asr_distill.base import read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
-from asr_distill.features.audio import resample
+from asr_distill.features.resampling import resample, resample_sharply
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.hclg import write_graph
 from asr_distill.student import Student, set_acoustic_scale
@@ -156,7 +158,7 @@ def test_mistakes_are_explained(files: list[Path], decode: Callable[..., Any], t
         (["--audio", files[0], again], f"{files[0]} and {again} would both have the id 'new'"),
         (["--audio", tmp_path / "nowhere.wav"], "no such audio file"),
         (["--audio", files[0].parent], "is a folder; name the audio files in it"),
-        (["--audio", tmp_path / "text.wav"], "not audio that lhotse can read"),
+        (["--audio", tmp_path / "text.wav"], "not audio that is read here"),
         (["--audio", tmp_path / "empty.wav"], "is empty (0 bytes)"),
         (["--audio", tmp_path / "short.wav"], "truncated"),
         (["--audio", files[0], "--scale-grid", "0.1,0.2"], "audio alone has no transcripts"),
@@ -174,3 +176,119 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["decode", "--help"])
     assert "--audio one.wav two.flac --output decode/new" in capsys.readouterr().out
+
+
+def test_digital_silence_has_no_words(
+    files: list[Path], decode: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in (("zeros", 0.0), ("constant", 0.25)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(16000, value), 16000)
+    printed = decode("--audio", files[0], tmp_path / "zeros.wav", tmp_path / "constant.wav")
+    rows = {row["id"]: row for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")}
+    assert (rows["zeros"]["hypothesis"], rows["constant"]["hypothesis"]) == ("", "")
+    assert rows["new"]["hypothesis"] != ""
+    assert "zeros: (digital silence)\n" in printed.out
+    assert read_json(tmp_path / "new" / "decode.json")["silent"] == ["constant", "zeros"]
+    (said,) = [record.getMessage() for record in caplog.records if "silence" in record.getMessage()]
+    assert said.startswith("digital silence, every sample alike: 2, the first zeros; there are no words in it")
+
+
+def test_telephone_speech_is_said_whatever_the_header_says(
+    files: list[Path], decode: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    narrow = resample_sharply(soundfile.read(files[1], dtype="float32")[0], 8000, 16000)
+    soundfile.write(tmp_path / "narrow.wav", narrow, 16000)
+    decode("--audio", files[0], files[1], tmp_path / "narrow.wav")
+    assert read_json(tmp_path / "new" / "decode.json")["narrow"] == ["half", "narrow"]
+    (said,) = [record.getMessage() for record in caplog.records if "4 kHz" in record.getMessage()]
+    assert said.startswith("nothing above 4 kHz, as telephone speech: 2, the first half; the model hears audio of 16000 Hz")
+    caplog.clear()
+    decode("--audio", files[0], files[2])
+    assert "4 kHz" not in caplog.text
+
+
+def test_a_share_of_bad_files_may_be_left_out(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
+    loud = np.full(16000, 1e30, np.float64)
+    soundfile.write(tmp_path / "loud.wav", loud, 16000, subtype="DOUBLE")
+    bad = [tmp_path / "text.wav", tmp_path / "loud.wav"]
+    assert "not audio" in decode("--audio", *files, *bad, status=1).err
+    printed = decode("--audio", *files, *bad, "--max-bad-share", 0.4)
+    assert [row["id"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")] == ["new", "half", "two_words"]
+    assert f"2 left out, not scored: {bad[0]} {bad[1]}" in printed.out
+    reasons = read_json(tmp_path / "new" / "decode.json")["left_out"]
+    assert "not audio" in reasons[str(bad[0])]
+    assert "samples reach 1e+30" in reasons[str(bad[1])]
+    assert "2 of 5 files could not be searched" in decode("--audio", *files, *bad, "--max-bad-share", 0.3, status=1).err
+
+
+def test_a_cut_with_other_labels_is_left_out(corpus: Any, bundle: Path, decode: Callable[..., Any], tmp_path: Path) -> None:
+    cuts = [fastcopy(cut, custom={**cut.custom, "senones_hash": corpus.inventory.hash}) for cut in corpus.cuts]
+    with NumpyFilesWriter(tmp_path / "labels") as writer:
+        short = writer.store_array(
+            "short", np.zeros(cuts[1].num_frames - 1, np.int32), frame_shift=0.01, temporal_dim=0, start=0
+        )
+    cuts[1].custom["senones"] = short
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    words = ["--cuts", tmp_path / "cuts.jsonl.gz", "--system", "x"]
+    assert "cut u2" in decode(*words, status=1).err
+    assert "1 left out, not scored: u2" in decode(*words, "--max-bad-share", 0.25).out
+    rows = {row["id"]: row for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")}
+    assert set(rows) == {"u1", "u3", "u4"}
+    assert all(row["correct_frames"] is not None for row in rows.values())
+
+
+def test_real_cases_are_decoded_or_refused(audio_cases: Path, decode: Callable[..., Any], tmp_path: Path) -> None:
+    whole = [audio_cases / name for name in ("sox_pipe.wav", "gst.wav", "zero.wav", "piped.flac")]
+    decode("--audio", *whole)
+    rows = list(read_jsonl(tmp_path / "new" / "hypotheses.jsonl"))
+    assert {(row["frames"], row["hypothesis"], row["score"]) for row in rows} == {
+        (410, rows[0]["hypothesis"], rows[0]["score"])
+    }
+    for name in ("cut.opus", "cut.flac"):
+        assert "truncated" in decode("--audio", audio_cases / name, status=1).err
+
+
+def test_json_gives_the_words(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    printed = json.loads(decode("--audio", *files, "--json").out)
+    rows = read_jsonl(tmp_path / "new" / "hypotheses.jsonl")
+    assert printed["hypotheses"] == [
+        {"id": row["id"], "audio": str(path), "hypothesis": row["hypothesis"]} for row, path in zip(rows, files, strict=True)
+    ]
+    assert printed["failed"] == {}
+
+
+def test_a_bad_file_does_not_stop_the_rest(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    decode("--audio", *files)
+    expected = [row["hypothesis"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")]
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "short.wav").write_bytes(files[0].read_bytes()[:2000])
+    soundfile.write(tmp_path / "tiny.wav", np.zeros(3), 16000)
+    bad = [tmp_path / name for name in ("text.wav", "short.wav", "tiny.wav", "nowhere.wav")]
+    printed = decode("--audio", bad[0], files[0], *bad[1:3], *files[1:], bad[3], "--json", status=1)
+    said = json.loads(printed.out)
+    assert [row["hypothesis"] for row in said["hypotheses"]] == expected
+    assert [row["hypothesis"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")] == expected
+    assert list(said["failed"]) == [str(path) for path in bad]
+    assert "4 of 7 files could not be searched; the rest are written" in printed.err
+    assert all(str(path) in printed.err for path in bad)
+
+
+def test_exchanged_and_mistaken_folders_are_recognised(
+    bundle: Path, graph: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(given_graph: Path, given_model: Path) -> str:
+        words = ["--graph", str(given_graph), "--model", str(given_model), "--audio", str(files[0])]
+        assert main(["decode", *words, "--output", str(tmp_path / "new")]) == 1
+        return capsys.readouterr().err
+
+    assert f"{bundle} is not a graph folder (no graph.json); it is a model bundle (--model): exchanged" in told(bundle, graph)
+    assert "it is a decoding graph (--graph): exchanged" in told(graph, graph)
+    models = tmp_path / "models"
+    for seed in (0, 1):
+        shutil.copytree(bundle, models / f"seed{seed}")
+    assert f"it holds the models seed0, seed1: name one, such as {models / 'seed0'}, or" in told(graph, models)
+    assert f"it is a file: give the folder, {graph}" in told(graph / "graph.json", bundle)
+    assert not (tmp_path / "new").exists()
+    assert main(["bundle", "show", str(models)]) == 1
+    assert "it holds the models seed0, seed1" in capsys.readouterr().err

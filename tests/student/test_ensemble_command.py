@@ -178,13 +178,13 @@ def test_decode_searches_with_an_ensemble(corpus: Any, members: list[str], comma
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dev", "d"], "--dev decides the weights of weighted and best, found --mode arithmetic"),
-        (["--mode", "geometric", "--dev", "d"], "found --mode geometric"),
-        (["--mode", "best", "--weights", "1", "2", "3", "--dev", "d"], "--dev beside --weights, which say it"),
-        (["--frames", "f"], "--frames belongs to `asr-distill ensemble curve`"),
+        (["--dev", "."], "--dev decides the weights of weighted and best, found --mode arithmetic"),
+        (["--mode", "geometric", "--dev", "."], "found --mode geometric"),
+        (["--mode", "best", "--weights", "1", "2", "3", "--dev", "."], "--dev beside --weights, which say it"),
+        (["--frames", "."], "--frames belongs to `asr-distill ensemble curve`"),
         (["--plot", "p.png", "--orders", "2"], "--orders, --plot belong to `asr-distill ensemble curve`"),
-        (["curve", "--frames", "f", "--mode", "best"], "--mode belongs to `asr-distill ensemble combine`"),
-        (["curve", "--frames", "f", "--weights", "1", "--folds", "x"], "--weights, --folds belong to"),
+        (["curve", "--frames", ".", "--mode", "best"], "--mode belongs to `asr-distill ensemble combine`"),
+        (["curve", "--frames", ".", "--weights", "1", "--folds", "."], "--weights, --folds belong to"),
     ],
 )
 def test_options_without_an_effect_are_refused(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 from asr_distill.cli.main import main
 from asr_distill.cli.train import parse_seeds
 from asr_distill.data import FrameStore
@@ -44,7 +44,8 @@ def test_several_seeds_in_processes_equal_one_after_the_other(corpus: Any, capsy
         assert all((serial[key] == parallel[key]).all() for key in serial)
     files = {path.name for path in (corpus.folder / "models" / "serial" / "seed1").iterdir()}
     assert files - {"tensorboard"} == {
-        *("config.json", "model.safetensors", "log.csv", "completed.json", "senones.json", "priors.json"),
+        *(DIGESTS_FILE, "config.json", "model.safetensors", "log.csv", "completed.json"),
+        *("senones.json", "priors.json"),
         *("normalisation.json", "normalisation.safetensors"),
     }
 
@@ -79,7 +80,7 @@ def test_what_does_not_fit_together_is_refused(corpus: Any, tmp_path: Path, caps
         "--inventory", str(corpus.folder / "senones.json"), "--priors", str(tmp_path / "priors.json")
     )
     assert "--seeds x" in message(*inventory, "--seeds", "x")
-    said = message(*inventory, "--boost", "0", "--alignments", "a.jsonl.gz")
+    said = message(*inventory, "--boost", "0", "--alignments", str(tmp_path))
     assert "--alignments, --boost: sequence training only, and --objective is hard" in said
     assert "--tolerance: sequence" in message(*inventory, "--objective", "hard", "--tolerance", "5")
     assert "--jobs 0" in message(*inventory, "--jobs", "0")

@@ -45,6 +45,23 @@ def test_settings_go_over_the_file(tmp_path: Path) -> None:
         ("patience: 0", "patience is 0"),
         ("spec_augment: {time_mask: 1}", "unknown key 'time_mask'"),
         ("label_smoothing: 1.0", "label_smoothing is 1.0"),
+        ("learning_rate: 1e300", r"learning_rate is 1e\+300, expected at most"),
+        ("learning_rate: 0", "learning_rate is 0.0, expected a number above 0"),
+        ("learning_rate: .nan", "learning_rate: found nan, expected a finite number"),
+        ("learning_rate: .inf", "learning_rate: found inf, expected a finite number"),
+        ("learning_rate: 1e999", "learning_rate: found '1e999', expected a finite number"),
+        ("learning_rate: 1" + "0" * 400, "learning_rate: found a whole number of more than 40 digits, expected float"),
+        ("clip_norm: .inf", "clip_norm: found inf"),
+        ("weight_decay: 1", "weight_decay is 1.0, expected 0 <= weight_decay < 1"),
+        ("weight_decay: -1e-3", "weight_decay is -0.001"),
+        ("momentum: 1.0", "momentum is 1.0"),
+        ("batch_size: 0", "batch_size is 0"),
+        (
+            "batch_size: 1000000000000000000000",
+            "batch_size: found 1000000000000000000000, expected a whole number of less than",
+        ),
+        ("epochs: -1", "epochs is -1"),
+        ("seed: 1000000000000000000000", "seed: found 1000000000000000000000"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:

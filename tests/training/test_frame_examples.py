@@ -22,6 +22,7 @@ def store(path: Path, labels: list[list[int]]) -> Any:
     return SimpleNamespace(
         **{"path": path, "features": features, "labels": np.concatenate(labels).astype(np.int32), "offsets": offsets},
         **{"dim": 40, "num_frames": int(offsets[-1]), "num_cuts": len(labels), "hash": "h", "senones_hash": "s"},
+        check_finite=lambda: None,
     )
 
 

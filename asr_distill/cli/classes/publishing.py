@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import only_writer, read_json, write_text, written_together
+from asr_distill.base import has_file, only_writer, read_json, write_text, written_together
 from asr_distill.cli.classes.figures import LABELS, Figures, collect, comparisons, table3, table4
 from asr_distill.images.large_labels.clusters import load_clusters
 from asr_distill.images.large_labels.configuration import LargeLabelConfig, as_plain
@@ -18,7 +18,7 @@ from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, 
 from asr_distill.report.class_pages import plot_clusters
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.page import Section
-from asr_distill.report.publish import PUBLISHED, check_publishable
+from asr_distill.report.publish import PUBLISHED, check_publishable, is_part_of
 
 SCALE = "scale.json"  # of ``asr-distill classes scale``
 _PLOT, _CLUSTERS_SHOWN = "plots/clusters.png", 20
@@ -53,7 +53,7 @@ def publish(
     runs = plan_of(config, root)
     clusters, details = load_clusters(root)
     figures = collect(root, data, clusters, runs, budget(runs), config.samples)
-    scale = read_json(root / SCALE) if (root / SCALE).is_file() else None
+    scale = read_json(root / SCALE) if has_file(root / SCALE) else None
     results = class_results(config, figures, data, details, command, scale)
     check_results(results)
     pictures = []
@@ -69,7 +69,7 @@ def publish(
     }
     with only_writer(folder / PUBLISHED[0]), written_together():
         for name, text in texts.items():
-            write_text(folder / name, text)
+            write_text(folder / name, text, listed=is_part_of(root, folder))
     return results, [*(folder / name for name in texts), *pictures]
 
 

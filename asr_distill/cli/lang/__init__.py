@@ -65,7 +65,7 @@ def _paths(parser: argparse.ArgumentParser, option: str, metavar: str, text: str
 
 
 def _silence_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--silence-phone", default="SIL", metavar="PHONE", help="optional silence (default: %(default)s)")
+    parser.add_argument("--silence-phone", metavar="PHONE", help="optional silence (default: the lexicon's, else SIL)")
     parser.add_argument(
         "--silence-probability",
         type=float,
@@ -75,8 +75,21 @@ def _silence_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def lexicon_format_option(parser: argparse.ArgumentParser) -> None:
+    """``--lexicon-format``, wherever a dictionary is read."""
+    from asr_distill.lang.lexicon_formats import FORMATS
+
+    parser.add_argument(
+        "--lexicon-format",
+        choices=FORMATS,
+        default="auto",
+        help="columns, comments, alternatives; auto: as the whole file shows, or an error (default: %(default)s)",
+    )
+
+
 def _build(parser: argparse.ArgumentParser) -> None:
     _paths(parser, "--lexicon", "FILE", "lexicon.txt, lexiconp.txt or .dic; repeatable, the first that has a word wins")
+    lexicon_format_option(parser)
     parser.add_argument("--cmudict", action="store_true", help="CMUdict for words of --cuts and --text in no --lexicon")
     _text_options(parser, "the words that must have a pronunciation")
     parser.add_argument(
@@ -92,7 +105,7 @@ def _build(parser: argparse.ArgumentParser) -> None:
         help="digits of phones such as AH0; auto: strip them unless some are tones, none of 0, 1, 2 (default: %(default)s)",
     )
     parser.add_argument("--unknown-word", metavar="WORD", help="add this word, for words without a pronunciation")
-    parser.add_argument("--unknown-phone", default="SPN", metavar="PHONE", help="how it is said (default: %(default)s)")
+    parser.add_argument("--unknown-phone", metavar="PHONE", help="how it is said (default: the lexicon's noise, else SPN)")
     parser.add_argument(
         "--missing-words", type=Path, metavar="FILE", help="list words without a pronunciation here, with counts"
     )
@@ -142,7 +155,7 @@ def _g(parser: argparse.ArgumentParser) -> None:
         "--word-penalty", type=float, default=0.0, metavar="NATS", help="cost of each word, not scaled (default: %(default)s)"
     )
     parser.add_argument("--unknown-word", metavar="WORD", help="what <UNK> of the model stands for (default: left out)")
-    parser.add_argument("--max-order", type=int, choices=(1, 2, 3), help="use n-grams up to this order only")
+    parser.add_argument("--max-order", type=int, choices=range(1, 10), metavar="N", help="use n-grams up to this order only")
 
 
 def _ppl(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import unicodedata
 
 from asr_distill.base import UserError, check_replaceable, write_text
 from asr_distill.cli.main import emit
 from asr_distill.lang import Lang, Lexicon, Subwords
+from asr_distill.lang.dict_folder import DEFAULT_SILENCE, SilencePhones, check_listed, silence_phones
 from asr_distill.lang.layout import LANG_FILE
 from asr_distill.lang.lexicon import count_words
 from asr_distill.lang.transcripts import read_sentences
@@ -24,23 +26,27 @@ def run_build(args: argparse.Namespace) -> None:
         raise UserError("no lexicon: give --lexicon FILE, or --cmudict together with --cuts or --text that name the words")
     if args.vocabulary == "train" and not needed:
         raise UserError("--vocabulary train needs the training words: give --cuts or --text")
-    lexicon, added = _merged_lexicon(args, needed)
+    own = _own_lexicon(args)
+    silence = _silence(args, own)
+    # Said by silence and noise alone: no words of the language, unless the transcripts have them.
+    own = silence.speech_of(own, [*needed, args.unknown_word or ""])
+    lexicon, added = _with_cmudict(args, own, needed)
     absent = lexicon.missing({word: count for word, count in needed.items() if word != args.unknown_word})
     if args.missing_words is not None:
         write_text(args.missing_words, "".join(f"{word} {count}\n" for word, count in absent.items()))
     if args.vocabulary == "train":
         lexicon = lexicon.restrict(needed)
     if args.unknown_word is not None:
-        lexicon = lexicon.with_unknown(args.unknown_word, args.unknown_phone)
+        lexicon = lexicon.with_unknown(args.unknown_word, silence.unknown)
     else:
         lexicon.require(needed, _names(args))
     lang = Lang.build(
         lexicon,
         args.output,
-        silence_phone=args.silence_phone,
+        silence_phone=silence.optional,
         silence_probability=args.silence_probability,
         position_dependent=args.position_dependent,
-        noise_phones=(args.unknown_phone,),
+        noise_phones=silence.noises,
     )
     result = {**_summary(lang), "words_from_cmudict": added, "missing": absent}
     text = _describe(lang)
@@ -58,15 +64,31 @@ def run_subwords(args: argparse.Namespace) -> None:
     check_replaceable(args.output, kind=LANG_FILE)
     sentences = read_sentences(args.text, args.cuts, ids=args.text_ids)
     subwords = Subwords.train(sentences, args.vocabulary_size, kind=args.kind)
+    _say_odd_characters(subwords)
     lang = Lang.build_subwords(
         subwords,
         itertools.chain.from_iterable(sentences),
         args.output,
-        silence_phone=args.silence_phone,
+        silence_phone=args.silence_phone or DEFAULT_SILENCE,
         silence_probability=args.silence_probability,
         unknown_phone=args.unknown_phone,
     )
     emit(args, {**_summary(lang), "characters": len(subwords.alphabet)}, _describe(lang))
+
+
+def _say_odd_characters(subwords: Subwords) -> None:
+    """Each character becomes a phone; of some the writer of the transcripts may not have thought so."""
+    marks = sorted(c for c in subwords.alphabet if unicodedata.category(c)[0] in "PSN")
+    both = sorted(c for c in subwords.alphabet if c != c.lower() and c.lower() in subwords.alphabet)
+    if marks:
+        _log.warning(
+            "punctuation and digits become phones: %s; normalise the transcripts where these are not spoken", " ".join(marks)
+        )
+    if both:
+        _log.warning(
+            "%d letters come in upper and lower case, each a phone of its own: %s; write the transcripts in one case",
+            *(len(both), " ".join(c + c.lower() for c in both[:10])),
+        )
 
 
 def _word_counts(args: argparse.Namespace) -> dict[str, int]:
@@ -76,10 +98,26 @@ def _word_counts(args: argparse.Namespace) -> dict[str, int]:
     return count_words(itertools.chain.from_iterable(sentences))
 
 
-def _merged_lexicon(args: argparse.Namespace, needed: dict[str, int]) -> tuple[Lexicon, int]:
+def _own_lexicon(args: argparse.Namespace) -> Lexicon:
     own = Lexicon(())
     for path in args.lexicon:
-        own = own.merge(Lexicon.read(path))
+        lexicon = Lexicon.read(path, format=args.lexicon_format)
+        check_listed(path, lexicon)
+        own = own.merge(lexicon)
+    return own
+
+
+def _silence(args: argparse.Namespace, own: Lexicon) -> SilencePhones:
+    """The lexicon's phones without speech, with those of the options before them."""
+    found = silence_phones(args.lexicon, own)
+    optional = args.silence_phone or found.optional
+    rest = [phone for phone in (found.optional, *found.noises) if phone != optional]
+    if args.unknown_phone is not None:
+        return SilencePhones(optional, tuple(dict.fromkeys([args.unknown_phone, *rest])), args.unknown_phone)
+    return SilencePhones(optional, tuple(rest))
+
+
+def _with_cmudict(args: argparse.Namespace, own: Lexicon, needed: dict[str, int]) -> tuple[Lexicon, int]:
     more = Lexicon.from_cmudict(own.missing(needed), keep_stress=True) if args.cmudict else Lexicon(())
     parts = [_stress_handled(part, args.stress) for part in (own, more)]
     before, lexicon = own.merge(more).phones, parts[0].merge(parts[1])

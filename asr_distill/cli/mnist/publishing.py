@@ -15,7 +15,7 @@ from asr_distill.images.mnist.figures import Figures, System
 from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, empty_system, markdown_page, results_page
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.markdown import pictures_section
-from asr_distill.report.publish import PUBLISHED, check_publishable
+from asr_distill.report.publish import PUBLISHED, check_publishable, is_part_of
 from asr_distill.scoring import paired_comparison
 from asr_distill.scoring.metrics import MetricCounts
 
@@ -39,7 +39,13 @@ _CAPTIONS = {
 
 
 def publish(
-    figures: Figures, config: MnistConfig, counts: dict[str, int], folder: Path, command: str | None, plots: Sequence[Path]
+    figures: Figures,
+    config: MnistConfig,
+    counts: dict[str, int],
+    root: Path,
+    folder: Path,
+    command: str | None,
+    plots: Sequence[Path],
 ) -> tuple[dict[str, Any], list[Path]]:
     """Writes the three files, whole or not at all, and returns the results and the paths; ``plots`` are shown in RESULTS.md."""
     check_publishable(folder)
@@ -59,7 +65,7 @@ def publish(
     }
     with only_writer(folder / PUBLISHED[0]), written_together():
         for name, text in texts.items():
-            write_text(folder / name, text)
+            write_text(folder / name, text, listed=is_part_of(root, folder))
     return results, [folder / name for name in texts]
 
 
