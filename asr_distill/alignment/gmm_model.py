@@ -38,7 +38,7 @@ def gmm_writer(folder: Path, *names: str) -> Iterator[None]:
 
     Raises `UserError` where another is at work there, or files of these names are there that this toolkit did not write.
     """
-    check_own(*(folder / name for name in (_GMM, _TRANSITIONS, _SENONES, _FACTS, *names)))
+    check_own(*(folder / name for name in (_GMM, _TRANSITIONS, _SENONES, _FACTS, *names)), kind=_GMM)
     with only_writer(folder / _FACTS, f"training a GMM in {folder}"):
         yield
 

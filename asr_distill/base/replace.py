@@ -182,20 +182,24 @@ def check_replaceable(path: str | Path, *, kind: str | None = None) -> None:
 def free_name(path: str | Path) -> str:
     """``path``, or where something is there a name like it that is free, quoted for a shell: for hints that write there."""
     path = Path(path)
-    others = (path.with_name(f"{path.resolve().name}_new{number or ''}") for number in itertools.count())
+    named = path if path.name not in ("", "..") else path.resolve()
+    others = (named.with_name(f"{named.name}_new{number or ''}") for number in itertools.count())
     return shlex.quote(str(next(name for name in itertools.chain([path], others) if not os.path.lexists(name))))
 
 
-def check_own(*files: Path) -> None:
-    """Raises `UserError` where one of ``files``, whose names are ours to choose, is there and no list of ours names it.
+def check_own(*files: Path, kind: str | None = None) -> None:
+    """Raises `UserError` where one of ``files``, whose names are ours to choose, is there and not ours to replace.
 
-    For what is written into a folder that may hold other things; a file that the user names is replaced, as by any tool.
+    That is where no list of ours names it, or the file of the name ``kind``, which such a folder gets first, is not there. For
+    folders that may hold other things; a file that the user names is replaced, as by any tool.
     """
-    listed = {folder: read_digests(folder) or {} for folder in {file.parent for file in files}}
-    foreign = sorted({file for file in files if os.path.lexists(file) and file.name not in listed[file.parent]})
+    there = sorted({file for file in files if os.path.lexists(file)})
+    foreign = [file for file in there if file.name not in (read_digests(file.parent) or {})]
+    if not foreign and kind is not None:
+        foreign = [file for file in there if not (file.parent / kind).is_file()]
     if foreign:
         raise UserError(
-            f"{foreign[0].parent} holds files of these names that asr-distill did not write:"
+            f"{foreign[0].parent} holds files of these names that asr-distill did not write, or for something else:"
             f" {', '.join(file.name for file in foreign[:5])}; they would be overwritten: name another --output, or move them"
             " away"
         )

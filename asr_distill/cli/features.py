@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     for name, path in zip(names, args.cuts, strict=True):
         if path.resolve().parent == args.output.resolve():
             raise UserError(f"--output {args.output} is where {path} lies, which would be overwritten; choose another folder")
-        check_own(description, *(args.output / file.format(name) for file in _FILES))
+        check_own(description, *(args.output / file.format(name) for file in _FILES), kind=description.name)
     for name in names:
         cuts = loaded.pop(name)
         start = time.monotonic()

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         results_page,
         transcribe_command,
     )
+    from asr_distill.report.publish import check_publishable
 
     if (args.results is None) == (args.run_directory is None) or (args.run_directory and not args.config):
         raise UserError("give --run DIR --config report.yaml, or --results results.json")
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("--merge keeps what was published: give --publish DIR too")
         if args.merge_fewer_seeds and not args.merge:
             raise UserError("--merge-fewer-seeds says what --merge may replace: give --merge too")
+        check_publishable(args.publish or args.run_directory)
         config = load_report_config(args.config)
         if args.command is not None:
             config = dataclasses.replace(config, command=args.command)

@@ -40,16 +40,14 @@ def grow(args: argparse.Namespace) -> int:
     absent = [f"--{name}" for name in needed if getattr(args, name) is None]
     if absent:
         raise UserError(f"missing {', '.join(absent)}; example: {EXAMPLE}")
-    check_own(args.output / _SENONES, *(() if args.monophone else (args.output / _FACTS,)))
+    check_own(args.output / _SENONES, args.output / _FACTS, kind=_FACTS)
     topology = topology_of_lang(args.lang, silence_pdf_classes=args.silence_pdf_classes)
     if args.monophone:
         inventory = SenoneInventory(topology, monophone_tree(topology))
-        inventory.save(args.output / _SENONES)
-        emit(
-            args,
-            {"senones": inventory.num_senones, "hash": inventory.hash},
-            f"{inventory.num_senones} monophone senones in {args.output / 'senones.json'} (hash {inventory.hash[:12]})",
-        )
+        result: dict[str, Any] = {"senones": inventory.num_senones, "hash": inventory.hash}
+        _save(inventory, result, args.output)
+        place = f"{args.output / _SENONES} (hash {inventory.hash[:12]})"
+        emit(args, result, f"{inventory.num_senones} monophone senones in {place}")
         return 0
 
     check_num_leaves(args.num_leaves, topology)
@@ -101,12 +99,16 @@ def grow(args: argparse.Namespace) -> int:
         "cuts_without_alignment": missing,
         "seconds": {"statistics": round(gathered - start, 3), "tree": round(grown - gathered, 3)},
     }
-    with only_writer(args.output / _SENONES), written_together():
-        write_json(args.output / _FACTS, result, listed=True)
-        inventory.save(args.output / _SENONES)
+    _save(inventory, result, args.output)
     _warn_of_a_poor_tree(report, hours, automatic=args.num_leaves is None)
     emit(args, result, _growth_text(result, args.output / _SENONES))
     return 0
+
+
+def _save(inventory: SenoneInventory, result: dict[str, Any], folder: Path) -> None:
+    with only_writer(folder / _SENONES), written_together():
+        write_json(folder / _FACTS, result, listed=True)
+        inventory.save(folder / _SENONES)
 
 
 def _warn_of_a_poor_tree(report: GrowthReport, hours: float, *, automatic: bool) -> None:
