@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr_distill.base import UserError
+from asr_distill.data.corpora import AudioOptions
 from asr_distill.data.custom import prepare_custom
 from asr_distill.data.preparation import add_common_options, audio_options, run_script
 from asr_distill.data.transcript_words import WordOptions
@@ -39,12 +40,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         default="supervision",
         help="recording, utterance: each of them is a speaker where none is named (default: that is an error)",
     )
+    parser.add_argument(
+        "--allow-shared-speakers",
+        action="store_true",
+        help="a speaker may be in several parts: the figures then mean nothing for new speakers",
+    )
     parser.add_argument("--audio-root", type=Path, metavar="DIR", help="where relative paths of audio begin")
     parser.add_argument(
         "--sampling-rate",
         type=int,
         metavar="HZ",
         help="write other recordings anew at this rate (default: they stay as they are)",
+    )
+    parser.add_argument(
+        "--clip-segments",
+        type=float,
+        default=AudioOptions.clip,
+        metavar="SECONDS",
+        help="cut off what ends up to so much after its recording; Kaldi: 0.5 (default: %(default)s, a frame)",
     )
     words = parser.add_argument_group("words")
     words.add_argument("--lexicon", type=Path, metavar="FILE", help="lexicon.txt, lexiconp.txt or .dic, taken along")
@@ -78,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(
             f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once"
         )
+    if not 0 <= args.clip_segments <= 10:
+        raise UserError(f"--clip-segments {args.clip_segments:g}: expected seconds from 0 to 10")
     if args.sampling_rate is not None and args.sampling_rate < 1:
         raise UserError(f"--sampling-rate {args.sampling_rate}: expected a number of hertz such as 16000")
     prepare_custom(
@@ -87,12 +102,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         audio_roots=[args.audio_root] if args.audio_root else [],
         dev_speakers=args.dev_speakers,
         speaker_from=args.speaker_from,
+        allow_shared_speakers=args.allow_shared_speakers,
         words=None
         if args.lang_kind == "subwords"
         else WordOptions(
             args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa, args.lexicon_format
         ),
-        options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate),
+        options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate, clip=args.clip_segments),
     )
 
 

@@ -11,7 +11,7 @@ train_seeds() {  # train_seeds CONFIG SYSTEM SEEDS [OPTIONS]: hard labels
   # shellcheck disable=SC2046
   distill train --config "$1" --train "$(training_frames)" --dev "$exp/senones/frames/dev" \
     --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" --output "$exp/models/$2" --seeds "$3" \
-    $(jobs_for "$3") "${@:4}"
+    $(jobs_for "$3") $(shared_speakers) "${@:4}"
 }
 
 distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's stored targets, unless an option names another teacher
@@ -23,7 +23,7 @@ distil_seeds() {  # distil_seeds SYSTEM SEEDS [OPTIONS]: from the ensemble's sto
   # shellcheck disable=SC2086  # the options are words
   distill distill --config "$student_config" $student_options --train "$(training_frames)" \
     --dev "$exp/senones/frames/dev" --inventory "$exp/senones/senones.json" --priors "$exp/senones/priors.json" \
-    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" $jobs "${@:3}"
+    "${teacher[@]}" --output "$exp/models/$1" --seeds "$2" $jobs $(shared_speakers) "${@:3}"
 }
 
 point() {  # point [OPTIONS]: the temperature and hard weight that students take, unless there are OPTIONS that say it
@@ -87,7 +87,8 @@ search_test() {  # search_test SYSTEM SEED TUNED SEED_OF_TUNED: words with each 
     [ "$name" != phones ] || phones=(--graph "$exp/graph/senones/phones" --alignments "$exp/align/alignments_test.jsonl.gz")
     # shellcheck disable=SC2086
     distill decode --model "$exp/models/$1/seed$2" --system "$1" --cuts "$exp/senones/labels/cuts_test.jsonl.gz" \
-      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $network_options $beam_options
+      --engine "${engines%% *}" --scales-from "$tuned" "${phones[@]}" --output "$output" $network_options $beam_options \
+      ${allow_bad:+--max-bad-share "$allow_bad"}
   done
 }
 
@@ -158,7 +159,7 @@ transfer_students() {
   local transfer_frames=$exp/transfer/frames/train cuts=$exp/fbank_transfer/cuts_train.jsonl.gz
   local alignments=$exp/transfer/alignments_train.jsonl.gz labels=$exp/transfer/labels/cuts_train.jsonl.gz
   distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_transfer" --speed-perturb "$transfer_speeds" \
-    --config "$feature_config" --jobs "$threads"
+    --config "$feature_config" --jobs "$threads" ${allow_bad:+--max-bad-share "$allow_bad"}
   distill align forced --cuts "$cuts" --lang "$exp/lang" --scores-from "$exp/models/first/seed0" --output "$alignments"
   distill tree label --inventory "$exp/senones/senones.json" --alignments "$alignments" --cuts "$cuts" --output "$labels"
   write_frames "$labels" "$exp/senones/senones.json" "$transfer_frames" "$exp/senones/frames/train"

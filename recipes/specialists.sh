@@ -11,10 +11,10 @@ train_specialists() {
   for targets in hard soft; do
     options=$specialist_options
     [ "$targets" = hard ] || options="$options $soft_specialist_options"
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086,SC2046
     distill specialists train --clusters "$exp/specialists/clusters.json" --generalist "$generalist" --config "$specialist_config" \
       --train "$exp/senones/frames/train" --dev "$exp/senones/frames/dev" --targets "$targets" --jobs "$threads" --threads 1 \
-      $options --output "$exp/models/specialists/$targets"
+      $options $(shared_speakers) --output "$exp/models/specialists/$targets"
   done
   # shellcheck disable=SC2086
   distill specialists combine --generalist "$generalist" --specialists "$exp"/models/specialists/{hard,soft} \

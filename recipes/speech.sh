@@ -21,6 +21,7 @@ prepare=""                 # local/prepare_NAME.py with its options, without --o
 split=""                   # --split of that script, where it has one
 size=""                    # --size of that script, where it has one
 feature_config=recipes/conf/fbank.yaml
+allow_bad=""               # share of utterances (0 to 1) that features and search leave out where they cannot be used; each is listed
 normalisation=speaker
 speed_perturb=0.9,1.0,1.1  # 1.0 for none
 # --- lexicon and language models
@@ -120,6 +121,9 @@ python() { "$venv/bin/python" "$@"; }
 export OMP_NUM_THREADS=$threads
 if [ -z "$engines" ]; then engines=kaldi; ! python -c "import k2" 2>/dev/null || engines="k2 kaldi"; fi
 
+# For commands that refuse a speaker in two parts; the custom recipe has the option.
+shared_speakers() { [ "${allow_shared_speakers:-no}" = no ] || echo --allow-shared-speakers; }
+
 prepare_corpus() {
   local options=("${prepare_options[@]}")
   [ -z "$split" ] || options+=(--split "$split")
@@ -129,8 +133,9 @@ prepare_corpus() {
 }
 
 compute_features() {
-  local options=(--config "$feature_config" --jobs "$threads")
-  distill features --cuts "$exp"/manifests/cuts_{train,dev,test}.jsonl.gz --output "$exp/fbank" "${options[@]}"
+  local options=(--config "$feature_config" --jobs "$threads" ${allow_bad:+--max-bad-share "$allow_bad"})
+  # shellcheck disable=SC2046
+  distill features --cuts "$exp"/manifests/cuts_{train,dev,test}.jsonl.gz --output "$exp/fbank" "${options[@]}" $(shared_speakers)
   [ "$speed_perturb" = 1.0 ] || distill features --cuts "$exp/manifests/cuts_train.jsonl.gz" --output "$exp/fbank_perturbed" \
     --speed-perturb "$speed_perturb" "${options[@]}"
 }
@@ -138,7 +143,7 @@ compute_features() {
 check_leaves() { distill tree roots --lang "$exp/lang" --num-leaves "$num_leaves"; }  # now, and not when speech is aligned
 
 build_lang() {
-  local name arpa options pair scale penalty words=()
+  local name arpa model options pair scale penalty words=()
   if [ "$lang_kind" = build ]; then
     words=(--vocabulary "$vocabulary")  # not of the lexicon: dev and test are aligned with all of its words
     [ ! -f "$exp/manifests/$lexicon" ] || lang_options="--lexicon $exp/manifests/$lexicon --lexicon-format $lexicon_format $lang_options"
@@ -149,23 +154,24 @@ build_lang() {
   for name in $language_models; do
     arpa=arpa_$name options=ngram_$name
     if [ -n "${!arpa:-}" ]; then
-      cp "$exp/manifests/${!arpa}" "$exp/lang/$name.arpa"
+      model=$exp/manifests/${!arpa}
     else
+      model=$exp/lang/$name.arpa
       # shellcheck disable=SC2086
       distill lang ngram --cuts "$exp/manifests/cuts_train.jsonl.gz" --lang "$exp/lang" "${words[@]}" ${!options} \
-        --output "$exp/lang/$name.arpa"
+        --output "$model"
     fi
     for split in dev test; do
-      distill lang ppl --arpa "$exp/lang/$name.arpa" --lang "$exp/lang" --cuts "$exp/manifests/cuts_$split.jsonl.gz" --json \
-        > "$exp/lang/perplexity_${name}_$split.json"
+      distill lang ppl --arpa "$model" --lang "$exp/lang" --cuts "$exp/manifests/cuts_$split.jsonl.gz" \
+        --output "$exp/lang/perplexity_${name}_$split.json"
     done
     for pair in $lm_grid; do
       scale=${pair%:*} penalty=${pair#*:}
-      distill lang g --lang "$exp/lang" --arpa "$exp/lang/$name.arpa" --lm-scale "$scale" --word-penalty "$penalty" \
+      distill lang g --lang "$exp/lang" --arpa "$model" --lm-scale "$scale" --word-penalty "$penalty" \
         --output "$exp/lang/G_${name}_${scale}_$penalty.fst"
     done
   done
-  write_vocabulary "$exp/lang/${language_models##* }.arpa"
+  write_vocabulary "$model"
 }
 
 write_vocabulary() {  # write_vocabulary ARPA: lang/vocabulary.txt, the words that can be recognised: those of ARPA that lang has too
@@ -208,8 +214,9 @@ write_frames() {  # write_frames CUTS SENONES OUTPUT [TRAINING_FRAMES]: of which
 }
 
 train_network() {  # train_network SENONES CONFIG OUTPUT SEEDS [OPTIONS]
+  # shellcheck disable=SC2046
   distill train --config "$2" --train "$1/frames/train" --dev "$1/frames/dev" --inventory "$1/senones.json" \
-    --priors "$1/priors.json" --output "$3" --seeds "$4" --threads "$threads" "${@:5}"
+    --priors "$1/priors.json" --output "$3" --seeds "$4" --threads "$threads" $(shared_speakers) "${@:5}"
 }
 
 first_senones() {
@@ -255,7 +262,7 @@ build_graphs() {
 decode_system() {
   local system=$1 model=$2 inventory=$3 labels=$4 pattern=$5 first=${6%% *} name engine folder output
   # shellcheck disable=SC2206  # the options are words
-  local decode=(decode --model "$model" --system "$system" $network_options) cuts=$labels/cuts
+  local decode=(decode --model "$model" --system "$system" $network_options ${allow_bad:+--max-bad-share "$allow_bad"}) cuts=$labels/cuts
   for name in $language_models; do
     folder=${pattern//\{lm\}/$name}
     # shellcheck disable=SC2086
@@ -333,7 +340,7 @@ wider_beams() {  # the same search with wider beams: what it changes is search e
     # shellcheck disable=SC2086
     distill decode --model "$exp/models/baseline/seed$seed" --system baseline_wide --engine "$first" \
       --cuts "$exp/senones/labels/cuts_test.jsonl.gz" --scales-from "$exp/decode/baseline_$name/seed$seed/dev/tuned.json" \
-      $wide_options --output "$exp/decode/baseline_wide_$name/seed0/test"
+      $wide_options ${allow_bad:+--max-bad-share "$allow_bad"} --output "$exp/decode/baseline_wide_$name/seed0/test"
   done
 }
 
@@ -353,6 +360,8 @@ report() {
 data_stages=7  # the first stages, which all others stand on
 note_options
 run_stage 1 prepare "the corpus" "manifests/" prepare_corpus
+# What a recipe leaves to the size of the corpus, where its conf has the function recipe_sizes, is decided here.
+if declare -F recipe_sizes > /dev/null; then recipe_sizes; note_options; fi
 run_stage 2 features "manifests/" "fbank/, fbank_perturbed/" compute_features
 run_stage 3 lang "manifests/" "lang/" build_lang
 run_stage 4 monophone "fbank/, lang/" "mono/" train_monophone

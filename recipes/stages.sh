@@ -3,6 +3,8 @@
 #   --stage N --stop-stage M   run only these stages, done or not; without --stage, stages that are done are left alone
 #   --OPTION VALUE             any variable of recipes/speech.sh or of the recipe's conf/recipe.conf (dashes for underscores)
 
+export ASR_DISTILL_PARENT=$$  # what the recipe runs ends with it, however it is ended
+
 say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 die() { echo "error: $*" >&2; exit 1; }
 

@@ -75,3 +75,9 @@ def alive() -> Callable[[int], bool]:
 def audio_cases() -> Path:
     """Small audio files that went wrong for somebody; their README says what is right."""
     return _corpus("CASES_DIR", "cases") / "audio"
+
+
+@pytest.fixture(scope="session")
+def librispeech_small_dir() -> Path:
+    """Twenty speakers of LibriSpeech dev-clean, as MP3."""
+    return _corpus("LIBRISPEECH_SMALL_DIR", "librispeech_dev_clean_20spk")

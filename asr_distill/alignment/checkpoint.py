@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from asr_distill.alignment.diag_gmm import DiagGmm
-from asr_distill.base import atomic_path
+from asr_distill.base import UserError, hash_of_array, hash_of_object, read_tensors, write_tensors
+from asr_distill.base.digests import TEMPORARY
 
+CHECKPOINT_FILE = f"{TEMPORARY}training.safetensors"  # hidden, for it is gone when training is complete
 _log = logging.getLogger("asr_distill")
 
 
@@ -35,31 +37,25 @@ class Checkpoint:
 
     def save(self, state: TrainingState) -> None:
         """Replaces the file. The trainer's arrays need other names than the mixtures'."""
-        from safetensors.numpy import save_file
-
         arrays = {**state.arrays, **state.gmm.arrays()}
         facts = {"identity": self.identity, "iteration": state.iteration, "history": state.history}
-        with atomic_path(self.path) as temporary:
-            save_file(
-                {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, {"state": json.dumps(facts)}
-            )
+        write_tensors(self.path, arrays, {"state": json.dumps(facts), "hash": _hash(facts, arrays)})
 
     def load(self) -> TrainingState | None:
         """The state, or None where there is none, it is of other input, or it is broken (with a line in the log)."""
-        from safetensors import SafetensorError, safe_open
-
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="numpy") as file:
-                facts = json.loads((file.metadata() or {})["state"])
-                if facts["identity"] != self.identity:
-                    _log.warning("%s is of other input or settings; training starts again", self.path)
-                    return None
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            arrays, stored = read_tensors(self.path)
+            facts = json.loads(stored["state"])
+            if _hash(facts, arrays) != stored["hash"]:
+                raise ValueError("its content is not what was hashed")
+            if facts["identity"] != self.identity:
+                _log.warning("%s is of other input or settings; training starts again", self.path)
+                return None
             gmm = DiagGmm(*(arrays.pop(name) for name in ("weights", "means", "variances", "offsets")))
             state = TrainingState(facts["iteration"], gmm, arrays, facts["history"])
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        except (UserError, KeyError, TypeError, ValueError, RecursionError) as error:
             _log.warning("%s is broken (%s); training starts again", self.path, error)
             return None
         _log.info("training continues behind iteration %d, from %s", state.iteration, self.path)
@@ -68,3 +64,8 @@ class Checkpoint:
     def remove(self) -> None:
         """Training is complete."""
         self.path.unlink(missing_ok=True)
+
+
+def _hash(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """The file is hidden and goes, so that no list has its digest."""
+    return hash_of_object([facts, {name: hash_of_array(array) for name, array in arrays.items()}])

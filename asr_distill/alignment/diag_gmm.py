@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_path
+from asr_distill.base import UserError, read_tensors, write_tensors
 
 MIN_WEIGHT = 1e-5
 MIN_VARIANCE = 1e-3
@@ -89,10 +88,7 @@ class DiagGmm:
 
     def save(self, path: str | Path) -> None:
         """Writes safetensors."""
-        from safetensors.numpy import save_file
-
-        with atomic_path(path) as temporary:
-            save_file({name: np.ascontiguousarray(value) for name, value in self.arrays().items()}, temporary)
+        write_tensors(path, self.arrays(), listed=True)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
@@ -101,19 +97,14 @@ class DiagGmm:
     @classmethod
     def load(cls, path: str | Path) -> DiagGmm:
         """Reads what `save` wrote. Raises `UserError` where the file is missing or something else."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
+        values, _ = read_tensors(path, again="train the GMM: asr-distill align mono")
         try:
-            values: dict[str, Any] = load_file(path)
             gmm = cls(*(values[name] for name in ("weights", "means", "variances", "offsets")))
             if wrong := [name for name, array in gmm.arrays().items() if not np.isfinite(array).all()]:
                 raise KeyError(f"{wrong[0]} holds NaN or infinity")
             if min(gmm.variances.min(), gmm.weights.min()) <= 0:
                 raise KeyError("a variance or a weight is not above 0")
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; train the GMM first: asr-distill align mono") from None
-        except (SafetensorError, KeyError) as error:
+        except KeyError as error:
             raise UserError(f"{path} is not a GMM of this program ({error}); train it again: asr-distill align mono") from None
         return gmm
 

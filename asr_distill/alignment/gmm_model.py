@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,35 @@ import numpy as np
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig, Statistics
 from asr_distill.alignment.diag_gmm import DiagGmm
-from asr_distill.base import UserError, atomic_path, from_mapping, read_json, to_mapping, write_json
+from asr_distill.base import (
+    UserError,
+    check_own,
+    from_mapping,
+    has_file,
+    hash_of_array,
+    hash_of_object,
+    only_writer,
+    read_json,
+    read_tensors,
+    to_mapping,
+    write_json,
+    write_tensors,
+    written_together,
+)
 from asr_distill.senones import SenoneInventory, check_same
+
+_GMM, _TRANSITIONS, _SENONES, _FACTS = "gmm.safetensors", "transitions.safetensors", "senones.json", "gmm.json"
+
+
+@contextmanager
+def gmm_writer(folder: Path, *names: str) -> Iterator[None]:
+    """One process at a time trains a GMM in ``folder``, where it writes a model's files and ``names``.
+
+    Raises `UserError` where another is at work there, or files of these names are there that this toolkit did not write.
+    """
+    check_own(*(folder / name for name in (_GMM, _TRANSITIONS, _SENONES, _FACTS, *names)))
+    with only_writer(folder / _FACTS, f"training a GMM in {folder}"):
+        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,31 +56,31 @@ class GmmModel:
     transitions: np.ndarray | None = None
 
     def save(self, folder: str | Path) -> None:
-        """Writes gmm.safetensors, transitions.safetensors, senones.json and gmm.json (last)."""
-        from safetensors.numpy import save_file
-
+        """Writes gmm.safetensors, transitions.safetensors, senones.json and gmm.json (last), all or none of them."""
         folder = Path(folder)
-        (folder / "gmm.json").unlink(missing_ok=True)
-        self.gmm.save(folder / "gmm.safetensors")
-        self.inventory.save(folder / "senones.json")
-        if self.transitions is not None:
-            with atomic_path(folder / "transitions.safetensors") as temporary:
-                save_file({"log_probabilities": np.ascontiguousarray(self.transitions, dtype=np.float32)}, temporary)
-        write_json(
-            folder / "gmm.json",
-            {
+        with written_together():
+            self.gmm.save(folder / _GMM)
+            if self.transitions is not None:
+                values = {"log_probabilities": self.transitions.astype(np.float32)}
+                write_tensors(folder / _TRANSITIONS, values, listed=True)
+            self.inventory.save(folder / _SENONES)
+            facts = {
                 "senones_hash": self.inventory.hash,
                 "gaussians": self.gmm.num_gaussians,
                 "dimension": self.gmm.dimension,
                 "cepstra": to_mapping(self.cepstra),
-            },
-        )
+                "gmm_hash": self._hash(),
+            }
+            write_json(folder / _FACTS, facts, listed=True)
+
+    def _hash(self) -> str:
+        """Of the numbers: a kill among the renames of `save` can leave a model's file beside another's."""
+        transitions = None if self.transitions is None else hash_of_array(self.transitions.astype(np.float32))
+        return hash_of_object([{name: hash_of_array(value) for name, value in self.gmm.arrays().items()}, transitions])
 
     @classmethod
     def load(cls, folder: str | Path) -> GmmModel:
         """Reads what `save` wrote. Raises `UserError` where a file is missing, or they don't belong together."""
-        from safetensors.numpy import load_file
-
         folder = Path(folder)
         if not (folder / "gmm.json").is_file():
             raise UserError(f"{folder} holds no GMM (no gmm.json); train one first: asr-distill align mono")
@@ -66,11 +94,14 @@ class GmmModel:
                 f"{folder}: the GMM has {gmm.num_senones} mixtures of dimension {gmm.dimension}, expected"
                 f" {inventory.num_senones} of {cepstra.dimension}; train it again"
             )
-        transitions = folder / "transitions.safetensors"
-        log_probabilities = load_file(transitions)["log_probabilities"] if transitions.is_file() else None
+        stored = read_tensors(folder / _TRANSITIONS)[0] if has_file(folder / _TRANSITIONS) else {}
+        log_probabilities = stored.get("log_probabilities")
         if log_probabilities is not None and not (log_probabilities < np.inf).all():  # NaN neither
-            raise UserError(f"{transitions} holds log-probabilities that are NaN or infinite; train it again")
-        return cls(inventory, gmm, cepstra, log_probabilities)
+            raise UserError(f"{folder / _TRANSITIONS} holds log-probabilities that are NaN or infinite; train it again")
+        model = cls(inventory, gmm, cepstra, log_probabilities)
+        if facts.get("gmm_hash", model._hash()) != model._hash():
+            raise UserError(f"{folder}: {_GMM} and {_TRANSITIONS} are not those that {_FACTS} describes; train it again")
+        return model
 
     def log_likelihoods(self, fbank: np.ndarray, statistics: Statistics | None = None) -> np.ndarray:
         """Filterbanks ``(T, 40)`` to ``(T, num_senones)`` float32 in nats.

@@ -7,14 +7,12 @@ Three traps of its version 1.1.4: ``add_transition_probs`` changes the graph it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asr_distill.alignment.diag_gmm import DiagGmm
-from asr_distill.graph.arrays import to_fst
-from asr_distill.graph.fst_file import read_fst_file
+from asr_distill.graph.arrays import FstArrays, to_fst
 from asr_distill.senones import SenoneInventory, Topology
 
 BEAM, RETRY_BEAM = 10.0, 40.0
@@ -101,14 +99,13 @@ class KaldiHmm:
             counts += np.bincount(alignment, minlength=len(counts))
         self.model.mle_update(counts, khg.MleTransitionUpdateConfig())
 
-    def compiler(self, lexicon_fst: Path, disambiguation: Sequence[int]) -> Any:
+    def compiler(self, lexicon_fst: FstArrays, disambiguation: Sequence[int]) -> Any:
         """Compiles training graphs, without transition probabilities, from word ids."""
         import kaldi_hmm_gmm as khg
 
         # Without reordering, a self-loop comes before the transition that leaves its state, so a phone ends where that does.
         options = khg.TrainingGraphCompilerOptions(transition_scale=0.0, self_loop_scale=0.0, reorder=False)
-        lexicon = to_fst(read_fst_file(lexicon_fst).arrays)
-        return khg.TrainingGraphCompiler(self.model, self.context, lexicon, list(disambiguation), options)
+        return khg.TrainingGraphCompiler(self.model, self.context, to_fst(lexicon_fst), list(disambiguation), options)
 
     def align(
         self, graphs: Mapping[str, Any], features: Mapping[str, np.ndarray], gmm: DiagGmm, *, beam: float, retry_beam: float

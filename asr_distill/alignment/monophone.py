@@ -14,17 +14,19 @@ from typing import Any
 import numpy as np
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
-from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
+from asr_distill.alignment.checkpoint import CHECKPOINT_FILE, Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
 from asr_distill.alignment.forced import AlignmentReport, check_failed_share, judge_failures
-from asr_distill.alignment.gmm_model import GmmModel
+from asr_distill.alignment.gmm_model import GmmModel, gmm_writer
 from asr_distill.alignment.kaldi_hmm import BEAM, RETRY_BEAM, KaldiHmm
 from asr_distill.alignment.monophone_data import TrainingData, equal_split, read_training_data
 from asr_distill.alignment.phone_lattice import TranscriptReader
-from asr_distill.base import hash_of_object, to_mapping, track, write_json
+from asr_distill.base import hash_of_object, to_mapping, track, write_json, written_together
+from asr_distill.graph.labels import read_lexicon_fst
 from asr_distill.lang.directory import Lang
 from asr_distill.senones import FrameAlignment, SenoneInventory, default_topology, monophone_tree, write_alignments
 
+_FACTS, _FAILURES = "mono.json", "failures.json"
 FIRST_MIN_OCCUPANCY = 3.0
 DEFAULT_REALIGN = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 29, 32, 35, 38)
 
@@ -54,6 +56,9 @@ class MonophoneConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.total_gaussians < 1 or min(self.first_beam, self.beam) <= 0:
             raise ValueError("iterations, total_gaussians and beams must be above 0")
+        for name, most in (("iterations", 10_000), ("total_gaussians", 10_000_000), ("silence_states", 100)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at most {most}")
         if self.retry_beam < self.beam:
             raise ValueError(f"retry_beam {self.retry_beam} is below beam {self.beam}")
 
@@ -83,16 +88,25 @@ def train_monophone(
         max_failed_share: the share of utterances, 0 to 1, that may fail to align in the end; one with an empty transcript
             is among them.
 
-    Raises `UserError` where more fail, the share is none, or the cuts have no features.
+    Raises `UserError` where more fail, the share is none, the cuts have no features, another process trains there, or files
+    of these names are there that this toolkit did not write.
     """
     check_failed_share(max_failed_share)
     config, out = config or MonophoneConfig(), Path(out)
+    alignments_file = f"alignments_{split}.jsonl.gz"
+    with gmm_writer(out, _FACTS, alignments_file, _FAILURES):
+        return _train(cuts, lang, out, config, alignments_file, max_failed_share)
+
+
+def _train(
+    cuts: Iterable[Any], lang: Lang, out: Path, config: MonophoneConfig, alignments_file: str, max_failed_share: float
+) -> AlignmentReport:
     inventory = monophone_inventory(lang, config.silence_states)
     reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
     data = read_training_data(cuts, Cepstra(config.cepstra), reader, inventory)
     judge_failures(data.failures, len(data.keys) + len(data.failures), max_failed_share)
     identity = hash_of_object(["monophone", to_mapping(config), lang.hash, inventory.hash, data.hash])
-    trainer = _Trainer(config, lang, inventory, data, Checkpoint(out / "training.safetensors", identity))
+    trainer = _Trainer(config, lang, inventory, data, Checkpoint(out / CHECKPOINT_FILE, identity))
     trainer.run()
     model = GmmModel(inventory, trainer.gmm, config.cepstra, trainer.hmm.log_probabilities)
     aligned, retried = trainer.align(config.beam)
@@ -103,27 +117,29 @@ def train_monophone(
         else:
             report.failures[key] = f"no path within the beams {config.beam:g} and {config.retry_beam:g}"
     report.judge(max_failed_share)
-    model.save(out)
-    write_alignments(out / f"alignments_{split}.jsonl.gz", report.alignments)
-    write_json(out / "failures.json", report.failures)
     frames = sum(len(alignment) for alignment in report.alignments.values())
     total = sum(alignment.log_likelihood or 0.0 for alignment in report.alignments.values())
-    write_json(
-        out / "mono.json",
-        {
-            "config": to_mapping(config),
-            "senones_hash": inventory.hash,
-            "lang_hash": lang.hash,
-            "senones": inventory.num_senones,
-            "gaussians": trainer.gmm.num_gaussians,
-            "utterances": len(report.alignments),
-            "failed": len(report.failures),
-            "retried": retried,
-            "frames": frames,
-            "log_likelihood_per_frame": total / max(frames, 1),
-            "history": trainer.history,
-        },
-    )
+    with written_together():
+        model.save(out)
+        write_alignments(out / alignments_file, report.alignments)
+        write_json(out / _FAILURES, report.failures, listed=True)
+        write_json(
+            out / _FACTS,
+            {
+                "config": to_mapping(config),
+                "senones_hash": inventory.hash,
+                "lang_hash": lang.hash,
+                "senones": inventory.num_senones,
+                "gaussians": trainer.gmm.num_gaussians,
+                "utterances": len(report.alignments),
+                "failed": len(report.failures),
+                "retried": retried,
+                "frames": frames,
+                "log_likelihood_per_frame": total / max(frames, 1),
+                "history": trainer.history,
+            },
+            listed=True,
+        )
     trainer.checkpoint.remove()
     return report
 
@@ -148,7 +164,8 @@ class _Trainer:
             self.hmm = KaldiHmm(inventory, restored.arrays["log_probabilities"])
             self.gmm = restored.gmm
             self.alignment = _unpacked(restored.arrays, data.keys)
-        compiler = self.hmm.compiler(lang.lexicon_fst_path, lang.disambig_ids)
+        lexicon = read_lexicon_fst(lang.lexicon_fst_path, lang.phones.ids, lang.words.ids)
+        compiler = self.hmm.compiler(lexicon, lang.disambig_ids)
         reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
         self.graphs = {key: compiler.compile_graph_from_text(reader.units(data.transcripts[key])[0]) for key in data.keys}
 

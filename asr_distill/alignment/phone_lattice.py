@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asr_distill.base import UserError
-from asr_distill.graph.fst_file import read_fst_file
+from asr_distill.graph.labels import read_lexicon_fst
 from asr_distill.lang.directory import Lang
 
 
@@ -220,7 +220,7 @@ class TranscriptReader:
         if unknown_word is not None and unknown_word not in lang.words:
             raise UserError(f"{unknown_word!r} is not among the words of {lang.directory}; build the lang directory with it")
         return cls(
-            read_fst_file(lang.lexicon_fst_path).arrays,
+            read_lexicon_fst(lang.lexicon_fst_path, lang.phones.ids, lang.words.ids),
             {name: index for index, name in enumerate(lang.words) if index and not name.startswith("#")},
             lang.real_phones,
             lang.silence_phone,

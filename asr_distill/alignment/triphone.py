@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
-from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
+from asr_distill.alignment.checkpoint import CHECKPOINT_FILE, Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
 from asr_distill.alignment.forced import AlignmentReport, ForcedAligner, check_failed_share
-from asr_distill.alignment.gmm_model import GmmModel
+from asr_distill.alignment.gmm_model import GmmModel, gmm_writer
 from asr_distill.alignment.monophone_data import read_training_data
 from asr_distill.alignment.phone_lattice import TranscriptReader
-from asr_distill.base import UserError, hash_of_array, hash_of_object, to_mapping, track, write_json
+from asr_distill.base import UserError, hash_of_array, hash_of_object, to_mapping, track, write_json, written_together
 from asr_distill.lang.directory import Lang
 from asr_distill.senones import FrameAlignment, SenoneInventory, write_alignments
+
+_FACTS, _FAILURES = "triphone.json", "failures.json"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,26 @@ def train_triphone(
     same input stopped.
 
     Writes the model (gmm.safetensors, senones.json, gmm.json), alignments_SPLIT.jsonl.gz, failures.json and triphone.json to
-    ``out``. Raises `UserError` where no cut has an alignment of its length, or more than ``max_failed_share`` (0 to 1) fail in
-    the end.
+    ``out``. Raises `UserError` where no cut has an alignment of its length, more than ``max_failed_share`` (0 to 1) fail in
+    the end, another process trains there, or files of these names are there that this toolkit did not write.
     """
     check_failed_share(max_failed_share)
     config, out = config or TriphoneConfig(), Path(out)
+    alignments_file = f"alignments_{split}.jsonl.gz"
+    with gmm_writer(out, _FACTS, alignments_file, _FAILURES):
+        return _train(cuts, lang, inventory, alignments, out, config, alignments_file, max_failed_share)
+
+
+def _train(
+    cuts: Iterable[Any],
+    lang: Lang,
+    inventory: SenoneInventory,
+    alignments: Mapping[str, FrameAlignment],
+    out: Path,
+    config: TriphoneConfig,
+    alignments_file: str,
+    max_failed_share: float,
+) -> AlignmentReport:
     reader = TranscriptReader.of_lang(lang, unknown_word=config.unknown_word or None)
     aligner = ForcedAligner(inventory, reader)
     data = read_training_data(cuts, Cepstra(config.cepstra), reader, inventory)
@@ -76,7 +93,7 @@ def train_triphone(
         raise UserError(f"the alignments are not of these cuts ({found}); align these features first")
     senones = data.frame_senones(labels)
     identity = hash_of_object(["triphone", to_mapping(config), lang.hash, inventory.hash, data.hash, hash_of_array(senones)])
-    checkpoint = Checkpoint(out / "training.safetensors", identity)
+    checkpoint = Checkpoint(out / CHECKPOINT_FILE, identity)
     state = checkpoint.load()
     if state is None:
         state = TrainingState(0, _single_gaussians(data.features, senones, inventory.num_senones), {"senones": senones}, [])
@@ -98,9 +115,6 @@ def train_triphone(
     report = realigned(gmm)
     report.failures.update(data.failures)
     report.judge(max_failed_share)
-    GmmModel(inventory, gmm, config.cepstra).save(out)
-    write_alignments(out / f"alignments_{split}.jsonl.gz", report.alignments)
-    write_json(out / "failures.json", report.failures)
     facts = {
         "config": to_mapping(config),
         "senones_hash": inventory.hash,
@@ -112,7 +126,11 @@ def train_triphone(
         "log_likelihood_per_frame": history[-1]["log_likelihood_per_frame"],
         "history": history,
     }
-    write_json(out / "triphone.json", facts)
+    with written_together():
+        GmmModel(inventory, gmm, config.cepstra).save(out)
+        write_alignments(out / alignments_file, report.alignments)
+        write_json(out / _FAILURES, report.failures, listed=True)
+        write_json(out / _FACTS, facts, listed=True)
     checkpoint.remove()
     return report
 

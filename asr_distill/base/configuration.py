@@ -16,6 +16,7 @@ import yaml
 from asr_distill.base.errors import UserError
 
 Config = TypeVar("Config")
+_LARGEST_FILE = 1 << 20  # bytes of a configuration
 _MOST = 10**18  # whole numbers below are seeds, sizes and counts that every library takes
 
 
@@ -39,20 +40,39 @@ def shipped(path: str | Path) -> Path:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The keys and values of a YAML file, also of one that is `shipped`.
 
-    Raises `UserError` where it is absent, no text, no YAML or anything else.
+    Raises `UserError` where it is absent, no text, no YAML or anything else; anchors and keys that come twice are refused.
     """
     path = shipped(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UserError(f"configuration {path} has {path.stat().st_size} bytes, expected a YAML file of at most 1 MiB")
+        values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader) or {}
     except FileNotFoundError:
         raise UserError(f"configuration {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"configuration {path} cannot be read as text ({error}); expected a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date of month 13, a number of 5,000 digits
         raise UserError(f"configuration {path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"configuration {path}: expected keys and values at the top level, found {type(values).__name__}")
     return values
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without anchors, of which a few lines unpack to gigabytes, and without keys that come twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError(f"anchors and aliases (&{event.anchor}) are not taken{event.start_mark}; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for position, key in enumerate(keys) if key in keys[:position]), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"the key {twice!r} comes twice{node.start_mark}; keep one of them")
+        return super().construct_mapping(node, deep)
 
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str = "configuration") -> Config:

@@ -26,10 +26,11 @@ except ImportError:  # not on Windows: two processes at once are not told apart 
 
 DIGESTS_FILE = "asr-distill.sha256"
 TEMPORARY = ".asr-distill-"  # how the names of unfinished files and folders begin
+_UNFINISHED = f"{TEMPORARY}digests-"
 _HEADER = "# Files that asr-distill wrote in this folder. To check them: sha256sum -c asr-distill.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\0\n]+)")
 
-_intact: set[tuple[str, int, int, int]] = set()  # files found intact by this process: path, inode, bytes, time of change
+_found: dict[tuple[str, int, int, int], str] = {}  # digests that this process found: of a path, inode, bytes, time of change
 
 Digests = Mapping[str, frozenset[str]]
 
@@ -71,7 +72,7 @@ def _damaged_list(path: Path, found: str) -> UserError:
     )
 
 
-def check_file(path: str | Path, data: bytes | None = None) -> None:
+def check_file(path: str | Path, data: bytes | None = None, *, digest: str | None = None) -> None:
     """Compares a file with the digest that its folder's list has for it; what is not listed passes.
 
     Each file is read once by a process, unless it changes.
@@ -79,30 +80,39 @@ def check_file(path: str | Path, data: bytes | None = None) -> None:
     Args:
       path: the file.
       data: its bytes, where they have been read already.
+      digest: the SHA-256 that it has to have whatever a list says, where its reader knows it.
 
     Raises `UserError` where the digest differs, the list is damaged, or a listed file is missing.
     """
     path = Path(path)
-    listed = read_digests(path.parent)
-    if listed is None or path.name not in listed:
+    right = frozenset([digest]) if digest is not None else (read_digests(path.parent) or {}).get(path.name)
+    if right is None:
         return
     try:
         stat = path.stat()
         state = (os.path.realpath(path), stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        if state in _intact:
-            return
-        found = hash_of_file(path) if data is None else hashlib.sha256(data).hexdigest()
+        if state not in _found:
+            _found[state] = hash_of_file(path) if data is None else hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
+        says = f"{DIGESTS_FILE} beside it lists it" if digest is None else "it belongs to the others in its folder"
+        raise UserError(f"{path} is missing, and {says}; copy the folder again or run the stage that writes it") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again or run the stage that writes it") from None
+    if _found[state] not in right:
+        says, way = "expected", ""
+        if digest is None:
+            says = f"{DIGESTS_FILE} beside it says"
+            way = f" (`asr-distill verify --accept {path.parent}` takes the folder's files as they are now)"
         raise UserError(
-            f"{path} is missing, and {DIGESTS_FILE} beside it lists it; copy the folder again or run the stage that writes it"
-        ) from None
-    if found not in listed[path.name]:
-        raise UserError(
-            f"{path} is damaged or was changed: its SHA-256 is {found[:16]}..., {DIGESTS_FILE} beside it says"
-            f" {', '.join(sorted(digest[:16] + '...' for digest in listed[path.name]))}; copy it again or run the stage that"
-            f" writes it (`asr-distill verify --accept {path.parent}` takes the folder's files as they are now)"
+            f"{path} is damaged or was changed: its SHA-256 is {_found[state][:16]}..., {says}"
+            f" {', '.join(sorted(known[:16] + '...' for known in right))}; copy it again or run the stage that writes it{way}"
         )
-    _intact.add(state)
+
+
+def has_file(path: str | Path) -> bool:
+    """Whether there is such a file; raises `UserError` as `check_file` does, so that one that is lost is not taken for none."""
+    check_file(path)
+    return Path(path).is_file()
 
 
 def check_folder(folder: str | Path, *, contents: bool = True) -> int:
@@ -121,6 +131,21 @@ def check_folder(folder: str | Path, *, contents: bool = True) -> int:
                 check_file(inner / name)
             checked += 1
     return checked
+
+
+def accept_folder(folder: str | Path) -> int:
+    """Lists what the lists of ``folder``, and of each folder in it, name as it is now; returns how many files these are.
+
+    Files that are gone are taken off. A damaged list is written anew with the names that can still be read in it.
+    """
+    accepted = 0
+    for path in sorted(Path(folder).rglob(DIGESTS_FILE)):
+        with _locked(path.parent):
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            names = {match[2] for line in lines if (match := _LINE.fullmatch(line)) and (path.parent / match[2]).is_file()}
+            _write(path.parent, {name: frozenset([hash_of_file(path.parent / name)]) for name in names})
+            accepted += len(names)
+    return accepted
 
 
 def list_folder(folder: str | Path) -> None:
@@ -161,12 +186,20 @@ def new_digest(path: Path, digest: str) -> Iterator[None]:
         _write(path.parent, {**listed, path.name: frozenset([digest])})
 
 
+def change_list(folder: str | Path, changes: Mapping[str, str | None]) -> None:
+    """Lists the digests of files of ``folder`` that are there, by name; None takes a file from the list."""
+    folder = Path(folder)
+    with _locked(folder):
+        listed = {**(read_digests(folder) or {}), **{name: frozenset([digest or ""]) for name, digest in changes.items()}}
+        _write(folder, {name: digests for name, digests in listed.items() if changes.get(name, "") is not None})
+
+
 def _write(folder: Path, listed: Digests) -> None:
     for name in listed:
         if "\n" in name:
             raise UserError(f"{folder / name!r}: a file's name may not hold a line break")
     lines = [f"{digest}  {name}" for name in sorted(listed) for digest in sorted(listed[name])]
-    descriptor, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}digests-", dir=folder)
+    descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write("\n".join([_HEADER, *lines]) + "\n")
@@ -181,11 +214,14 @@ def _write(folder: Path, listed: Digests) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    """Keeps others from changing the list of ``folder``, and removes what those who were killed left of it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks on folders
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                for leftover in folder.glob(f"{_UNFINISHED}*"):
+                    leftover.unlink()
         yield
     finally:
         os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,8 @@ from typing import Any
 from asr_distill.base.digests import check_file
 from asr_distill.base.errors import UserError
 from asr_distill.base.replace import atomic_path
+
+LONGEST_LINE = 1 << 26  # bytes of a JSON line; a few kilobytes of gzip unpack to any length
 
 
 def write_text(path: str | Path, text: str, *, listed: bool = False) -> None:
@@ -48,8 +51,8 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """Reads one JSON value. Raises `UserError` where the file is missing, damaged or is not JSON."""
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); remove it and run the stage that writes it again") from None
 
 
@@ -79,15 +82,51 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
     opener: Any = gzip.open if path.name.endswith(".gz") else open
     number = 0
     try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            for line in stream:
+        with opener(path, "rb") as stream:
+            while line := stream.readline(LONGEST_LINE):
                 number += 1
-                if line.strip():
-                    yield json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+                if len(line) == LONGEST_LINE:
+                    raise ValueError(f"longer than {LONGEST_LINE >> 20} MiB")
+                if text := line.decode().strip():
+                    yield parse_json(text)
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read beyond line {number} ({error}); expected JSON lines"
             f"{', gzipped' if path.name.endswith('.gz') else ''}: run the stage that writes it again"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+
+
+def parse_json(text: str) -> Any:
+    """One JSON value as `write_json` writes it.
+
+    Raises ValueError for other text, brackets too deep to read, a key that comes twice, and what could not be written again:
+    NaN, infinity, 1e999, a whole number of more than 4,300 digits, half a character (``\\ud800``).
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_without_repeats)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("brackets within brackets, too many to read") from None
+    return value
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is beyond what a number can hold")
+    return number
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))
+        raise ValueError(f"the key {twice!r} comes twice")
+    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -20,12 +21,13 @@ def environment_of_child() -> dict[str, str]:
 
 
 def end_with_parent(parent: int | None = None) -> bool:
-    """From now on, once the process that began this one is gone, this one gets SIGTERM and, if it is still there, SIGKILL.
+    """From now on, once the process ``parent`` is gone, this one gets SIGTERM and, if it is still there, SIGKILL.
 
-    parent: its process id, so that it is noticed where it is gone already. By default what `environment_of_child` said, which
-    is taken out of the environment, for it holds for nobody else; where nothing was said nothing happens, and it returns False.
+    parent: the process that began this one, or one before that, such as a recipe's shell. By default what
+    `environment_of_child` said, or the recipe, which is taken out of the environment, for it holds for nobody else; where
+    nothing was said nothing happens, and it returns False.
 
-    A thread looks twice a second. Linux could send the signal by itself, but when the thread ends that began the process.
+    A thread waits for it. Linux could send the signal by itself, but when the thread ends that began the process.
     """
     if parent is None:
         said = os.environ.pop(PARENT, "")
@@ -37,8 +39,17 @@ def end_with_parent(parent: int | None = None) -> bool:
 
 
 def _watch(parent: int) -> None:
-    while os.getppid() == parent:  # an orphan's parent is another
-        time.sleep(_INTERVAL)
+    try:
+        descriptor = os.pidfd_open(parent)
+    except ProcessLookupError:
+        pass
+    except (AttributeError, OSError):  # not on Linux, or one before 5.3
+        while os.getppid() == parent:  # an orphan's parent is another
+            time.sleep(_INTERVAL)
+    else:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_PATIENCE)
     os.kill(os.getpid(), signal.SIGKILL)

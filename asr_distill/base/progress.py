@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from asr_distill.base.terminal import printable
+
 Item = TypeVar("Item")
 _log = logging.getLogger("asr_distill")
 
@@ -25,7 +27,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None, uni
     Logs one line at the end: how many items, in how many seconds.
     """
     start, count = time.monotonic(), 0
-    for item in progress_bar(iterable=items, desc=description, total=total, unit=unit):
+    for item in progress_bar(iterable=items, desc=printable(description), total=total, unit=unit):
         yield item
         count += 1
     _log.info("%s: %d %s in %.1f s", description, count, unit, time.monotonic() - start)
@@ -44,7 +46,7 @@ class NotebookLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one line to standard error, as that stands now: a kernel replaces it."""
         if not logging.getLogger().handlers:
-            print(time.strftime("%H:%M:%S"), record.getMessage(), file=sys.stderr)
+            print(time.strftime("%H:%M:%S"), printable(record.getMessage()), file=sys.stderr)
 
 
 if in_notebook() and not _log.handlers:  # elsewhere the command line configures it, or the program that imports this

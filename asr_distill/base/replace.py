@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import glob
+import itertools
 import os
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from asr_distill.base.digests import TEMPORARY, current_umask, foreign_files, list_folder, new_digest, read_digests
+from asr_distill.base.disk import failed_write, write_error
 from asr_distill.base.errors import UserError
 from asr_distill.base.hashing import hash_of_file
 
@@ -26,7 +31,10 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
+# of `written_together`: what is to be done in the end, and what stays open until then
+_together: ContextVar[tuple[list[Callable[[], None]], ExitStack] | None] = ContextVar("_together", default=None)
 _RANDOM = "?" * 8  # as tempfile makes them
+_MANY = 64  # files above which one flush of everything is quicker than theirs
 _SURE, _UNSURE = 60.0, 86400.0  # seconds after which a leftover is nobody's: its lock is free, or locks are not known here
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
 
@@ -60,48 +68,86 @@ def atomic_path(path: str | Path, *, listed: bool = False) -> Iterator[Path]:
     path = Path(path)
     make_room(path, "file")
     stem, suffixes = path.name.split(".")[0], "".join(path.suffixes)
-    _remove_leftovers(path.parent, stem, suffixes)
-    descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{stem}-", suffix=suffixes, dir=path.parent)
-    temporary = Path(name)
-    try:
+    remove_leftovers(path.parent, stem, suffixes)
+    with ExitStack() as opened:
+        descriptor, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{stem}-", suffix=suffixes, dir=path.parent)
+        opened.callback(os.close, descriptor)
+        temporary = Path(name)
+        opened.callback(temporary.unlink, missing_ok=True)
         _lock(descriptor)
-        yield temporary
-        temporary.chmod(0o666 & ~current_umask())
-        _flush(temporary)
-        if listed or read_digests(path.parent) is not None:
-            with new_digest(path, hash_of_file(temporary)):
-                os.replace(temporary, path)
-                _flush(path.parent)
+        with _told_of_the_disk(path):
+            yield temporary
+            temporary.chmod(0o666 & ~current_umask())
+            _flush(temporary)
+        put = functools.partial(_put_file, temporary, path, listed)
+        if (together := _together.get()) is None:
+            put()
         else:
-            os.replace(temporary, path)
-            _flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(descriptor)
+            waiting, until_then = together
+            waiting.append(put)
+            until_then.enter_context(opened.pop_all())
 
 
 @contextmanager
-def atomic_directory(path: str | Path) -> Iterator[Path]:
+def _told_of_the_disk(path: Path) -> Iterator[None]:
+    """Whatever a full or failing disk makes a writer raise inside, raises a `UserError` that names ``path``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (problem := failed_write(error)) is None:
+            raise
+        raise write_error(path, problem) from error
+
+
+@contextmanager
+def written_together() -> Iterator[None]:
+    """What `atomic_path` writes inside is put in place in the end, in that order, when all of it is whole; or none of it.
+
+    A kill in the end, among the renames, may leave some of the files new and some old.
+    """
+    waiting: list[Callable[[], None]] = []
+    with ExitStack() as opened:
+        token = _together.set((waiting, opened))
+        try:
+            yield
+        finally:
+            _together.reset(token)
+        for put in waiting:
+            put()
+
+
+def _put_file(temporary: Path, path: Path, listed: bool) -> None:
+    # Hidden files of ours come and go; a folder that is not in its place yet is locked, and gets its list in the end.
+    hidden = any(part.startswith(TEMPORARY) for part in path.parts)
+    listed = not hidden and (listed or read_digests(path.parent) is not None)
+    with _told_of_the_disk(path), new_digest(path, hash_of_file(temporary)) if listed else nullcontext():
+        os.replace(temporary, path)
+        _flush(path.parent)
+
+
+@contextmanager
+def atomic_directory(path: str | Path, *, kind: str | None = None) -> Iterator[Path]:
     """Yields a temporary directory beside ``path`` and puts it in its place on success, with the list of its digests.
 
-    Raises `UserError` before any work where ``path`` is a file, nothing can be written there, or it holds files that this
-    toolkit did not write (see `digests`): these are never removed.
+    Raises `UserError` before any work where nothing can be written there, or `check_replaceable` does.
     """
     path = Path(path).resolve()  # "." can be neither renamed nor written beside
     make_room(path, "folder")
     _recover(path)
-    _remove_leftovers(path.parent, path.name, "")
-    check_replaceable(path)
+    remove_leftovers(path.parent, path.name)
+    check_replaceable(path, kind=kind)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
         _lock(descriptor)
-        yield temporary
-        temporary.chmod(0o777 & ~current_umask())
-        list_folder(temporary)
-        for entry in [*temporary.rglob("*"), temporary]:
-            _flush(entry)
-        check_replaceable(path)
+        with _told_of_the_disk(path):
+            yield temporary
+            temporary.chmod(0o777 & ~current_umask())
+            list_folder(temporary)
+            flush_files([*temporary.rglob("*"), temporary])
+        check_replaceable(path, kind=kind)
         _put_in_place(temporary, path)
         _flush(path.parent)
     finally:
@@ -109,8 +155,12 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def check_replaceable(path: str | Path) -> None:
-    """Raises `UserError` where ``path`` holds anything that this toolkit did not write, or is no folder."""
+def check_replaceable(path: str | Path, *, kind: str | None = None) -> None:
+    """Raises `UserError` where the folder ``path`` must not be replaced; long work asks before it begins.
+
+    That is where it is no folder, holds anything that this toolkit did not write (see `digests`), or is one of another kind:
+    all folders of a ``kind`` hold the file of that name.
+    """
     path = Path(path)
     if not path.exists():
         return
@@ -121,6 +171,33 @@ def check_replaceable(path: str | Path) -> None:
         raise UserError(
             f"{path} holds files that asr-distill did not write ({', '.join(foreign[:5])}{more}), expected a new or empty"
             " folder, or one of its own to replace; name another folder, or move these files away"
+        )
+    if kind is not None and not (path / kind).is_file() and (held := sorted(name for name in read_digests(path) or {})):
+        raise UserError(
+            f"{path} is a folder of another kind (it has no {kind}, but {', '.join(held[:5])}), expected a new or empty folder,"
+            " or one of the same kind to replace; name another folder"
+        )
+
+
+def free_name(path: str | Path) -> str:
+    """``path``, or where something is there a name like it that is free, quoted for a shell: for hints that write there."""
+    path = Path(path)
+    others = (path.with_name(f"{path.resolve().name}_new{number or ''}") for number in itertools.count())
+    return shlex.quote(str(next(name for name in itertools.chain([path], others) if not os.path.lexists(name))))
+
+
+def check_own(*files: Path) -> None:
+    """Raises `UserError` where one of ``files``, whose names are ours to choose, is there and no list of ours names it.
+
+    For what is written into a folder that may hold other things; a file that the user names is replaced, as by any tool.
+    """
+    listed = {folder: read_digests(folder) or {} for folder in {file.parent for file in files}}
+    foreign = sorted({file for file in files if os.path.lexists(file) and file.name not in listed[file.parent]})
+    if foreign:
+        raise UserError(
+            f"{foreign[0].parent} holds files of these names that asr-distill did not write:"
+            f" {', '.join(file.name for file in foreign[:5])}; they would be overwritten: name another --output, or move them"
+            " away"
         )
 
 
@@ -159,7 +236,20 @@ def _recover(path: Path) -> None:
             shutil.rmtree(retired, ignore_errors=True)
 
 
-def _remove_leftovers(folder: Path, stem: str, suffixes: str) -> None:
+def remove_folder(path: Path, stem: str) -> bool:
+    """Removes a folder that this toolkit wrote all of; False, and it stays, where it holds anything else.
+
+    What a kill leaves of it is hidden, for `remove_leftovers` of the same ``stem``.
+    """
+    if foreign_files(path):
+        return False
+    retired = tempfile.mkdtemp(prefix=f"{TEMPORARY}{stem}-", dir=path.parent)
+    os.replace(path, retired)
+    shutil.rmtree(retired)
+    return True
+
+
+def remove_leftovers(folder: Path, stem: str, suffixes: str = "") -> None:
     """Removes what killed processes left of earlier attempts to write the same name: old enough, and locked by no one."""
     for left in folder.glob(f"{glob.escape(TEMPORARY + stem)}-{_RANDOM}{glob.escape(suffixes)}"):
         with suppress(OSError):  # gone meanwhile, or not ours to touch
@@ -188,6 +278,15 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def flush_files(paths: Collection[Path]) -> None:
+    """Writes files and the entries of folders to the disk."""
+    if len(paths) > _MANY:
+        os.sync()
+        return
+    for path in paths:
+        _flush(path)
 
 
 def _flush(path: Path) -> None:

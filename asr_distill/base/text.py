@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from asr_distill.base.digests import check_file
 from asr_distill.base.errors import UserError
 
 # Blanks that are not space, tab or the end of a line; controls; characters that take no room. The joiners U+200C and U+200D
@@ -52,9 +53,11 @@ def text_lines(path: str | Path, expected: str) -> Iterator[tuple[int, str]]:
 
     Lines end at a line feed, with or without a carriage return before it; a byte-order mark is taken off. ``expected`` says
     what the file should be. Raises `UserError` where it is missing, and, naming the line, for bytes that are not UTF-8, a
-    carriage return within a line, a gzip file that is damaged or unpacks to more than 200 times its size.
+    carriage return within a line, a gzip file that is damaged or unpacks to more than 200 times its size; and where the file is
+    not as its folder's list of digests says.
     """
     path = Path(path)
+    check_file(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; expected {expected}")
     if path.is_dir():

@@ -50,9 +50,13 @@ def run(args: argparse.Namespace) -> int:
     figures = {name: cuts.total().to_dict() for name, cuts in counts.items()}
     if args.per_utterance:
         seed = args.seed if args.seed is not None else model.config.training.get("seed", 0)
-        write_jsonl(args.per_utterance, (row for name, cuts in counts.items() for row in cuts.rows(name, args.system, seed)))
+        write_jsonl(
+            args.per_utterance,
+            (row for name, cuts in counts.items() for row in cuts.rows(name, args.system, seed)),
+            listed=True,
+        )
     if args.output:
-        write_json(args.output, figures)
+        write_json(args.output, figures, listed=True)
     lines = [f"{'store':<10} {'frames':>9} {'accuracy':>9} {'speech':>9} {'cross-entropy':>14}"]
     for name, row in figures.items():
         cells = [f"{row[key]:.2f} %" if row[key] is not None else "-" for key in ("accuracy", "speech_accuracy")]

@@ -121,10 +121,11 @@ def _measured_before(output: Path, bench: dict[str, Any]) -> dict[str, Any]:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    from asr_distill.base import UserError, read_json, write_json, write_text
+    from asr_distill.base import UserError, read_json, write_json, write_text, written_together
     from asr_distill.bench import bench_results
     from asr_distill.cli.main import emit
     from asr_distill.report import check_results, markdown_page, results_page
+    from asr_distill.report.publish import check_publishable
 
     bench = read_json(args.input)
     keys = ("environment", *(part.replace("-", "_") for part in PARTS))
@@ -133,7 +134,9 @@ def _publish(args: argparse.Namespace) -> int:
         raise UserError(f"{args.input} has no {', '.join(missing)}: run `asr-distill bench all --output {args.input}` first")
     results = bench_results(bench, args.command)
     check_results(results)
-    write_json(args.output / "results.json", results)
-    write_text(args.output / "RESULTS.md", markdown_page(results_page(results)))
+    check_publishable(args.output)
+    with written_together():
+        write_json(args.output / "results.json", results)
+        write_text(args.output / "RESULTS.md", markdown_page(results_page(results)))
     emit(args, results, f"wrote {args.output / 'results.json'} and {args.output / 'RESULTS.md'}")
     return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import threading
 from collections.abc import Sequence
-from types import FrameType
 
-from asr_distill.base import environment_of_child
+from asr_distill.base import ended_in_order, environment_of_child
 
 _PATIENCE = 10.0  # seconds that a process has to end in before it is killed
 
@@ -16,14 +14,15 @@ _PATIENCE = 10.0  # seconds that a process has to end in before it is killed
 class Children:
     """A context that begins processes, from any thread, and ends those still at work where an error leaves it.
 
-    SIGTERM, which would end this process at once, is such an error inside: a SystemExit of status 143. Where this process is
-    killed, commands of this toolkit see it themselves and end too, within seconds (`asr_distill.base.end_with_parent`).
+    SIGTERM, which would end this process at once, is such an error inside (`asr_distill.base.ended_in_order`). Where this
+    process is killed, commands of this toolkit see it themselves and end too (`asr_distill.base.end_with_parent`).
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
-        self._stopped = self._listens = False
+        self._stopped = False
+        self._signals = ended_in_order()
 
     def output_of(self, command: Sequence[str]) -> str | None:
         """What ``command`` writes to standard output; None where it fails, or the context is being left by an error."""
@@ -38,10 +37,7 @@ class Children:
         return output if child.returncode == 0 else None
 
     def __enter__(self) -> Children:
-        here = threading.current_thread() is threading.main_thread()  # no other may set what a signal does
-        if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _leave)
-            self._listens = True
+        self._signals.__enter__()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
@@ -49,8 +45,7 @@ class Children:
             if error is not None:
                 self._stop()
         finally:
-            if self._listens:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._signals.__exit__(None, None, None)
 
     def _stop(self) -> None:
         with self._lock:
@@ -63,8 +58,3 @@ class Children:
                 child.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 child.kill()
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not keep the first from ending the children
-    raise SystemExit(128 + number)

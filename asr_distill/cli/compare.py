@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.metric not in METRICS:
         raise UserError(f"--metric {args.metric}: expected one of {', '.join(METRICS)}")
+    if args.samples < 1:
+        raise UserError(f"--samples {args.samples}; expected at least 1")
     metric = METRICS[args.metric]
     a, b = _Side(args.a), _Side(args.b)
     if metric.on_frames and not args.allow_different_senones:
@@ -61,21 +63,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(answer: dict[str, Any], title: str, higher_is_better: bool) -> str:
+    from asr_distill.scoring import named_unit
+
     lines = []
     for side in ("a", "b"):
         value = answer[f"{side}_value"]
         seeds = answer[f"seeds_{side}"]
         shown = "-" if value is None else f"{value:.2f}"
         lines.append(f"{side.upper()}  {shown} %  {answer[side]}{f' (mean of {seeds} seeds)' if seeds > 1 else ''}")
-    if answer["difference"] is None or answer["ci95"] is None:
+    if answer["difference"] is None:
         lines.append(f"{title}: nothing to compare, there is nothing to divide by")
+    elif answer["ci95"] is None:
+        lines.append(
+            f"{title}, A - B: {answer['difference']:+.2f} points; {answer['units']} utterances are too few for an interval"
+        )
     else:
         low, high = answer["ci95"]
         better = "higher is better" if higher_is_better else "lower is better"
         lines.append(f"{title}, A - B: {answer['difference']:+.2f} points, 95 % [{low:+.2f}, {high:+.2f}] ({better})")
         lines.append(
             f"probability that A is better: {answer['p_improvement']:.3f}"
-            f" ({answer['samples']} bootstrap samples over {answer['units']} {answer['unit']}s"
+            f" ({answer['samples']} bootstrap samples over {answer['units']} {named_unit(answer['unit'])}"
             + (", seeds drawn too)" if answer["seeds_a"] + answer["seeds_b"] > 2 else ")")
         )
     return "\n".join(lines)
@@ -85,7 +93,7 @@ class _Side:
     """One side of the comparison: its name, its seeds' utterances, and the senone hashes it was decoded with."""
 
     def __init__(self, given: str) -> None:
-        from asr_distill.base import UserError, read_json
+        from asr_distill.base import UserError, has_file, read_json
         from asr_distill.scoring import read_hypotheses
 
         self.name, self.published, self.hashes = given, False, set[str]()
@@ -108,8 +116,11 @@ class _Side:
             raise UserError(f"no decode directory matches {given!r}")
         self.seeds = [read_hypotheses(folder) for folder in folders]
         for folder in folders:
-            if (folder / "decode.json").is_file():
-                senones = read_json(folder / "decode.json").get("senones_hash")
+            if has_file(folder / "decode.json"):
+                summary = read_json(folder / "decode.json")
+                senones = summary.get("senones_hash") if isinstance(summary, dict) else summary
+                if senones is not None and not isinstance(senones, str):
+                    raise UserError(f"{folder / 'decode.json'}: senones_hash is {senones!r}, expected text; decode again")
                 self.hashes |= {senones} if senones else set()
 
 

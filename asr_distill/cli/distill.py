@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains every point and seed that is not trained yet; of a sweep it names the best by dev frame accuracy."""
-    from asr_distill.base import UserError, write_json
+    from asr_distill.base import UserError, check_own, write_json
     from asr_distill.cli.main import emit
     from asr_distill.training import load_training_config
 
@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     sweep = len(temperatures) * len(hard_weights) > 1
     if sweep and args.dev is None:
         raise UserError("a sweep is decided by dev frame accuracy; next: --dev STORE")
+    if sweep:
+        check_own(args.output / SWEEP)
     points = [
         (temperature, hard_weight, seed, args.output / f"T{temperature:g}_h{hard_weight:g}" if sweep else args.output)
         for temperature, hard_weight in itertools.product(temperatures, hard_weights)
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     text = table_of_runs(rows, args.output)
     if sweep:
         result["sweep"] = _choose(points, rows)
-        write_json(args.output / SWEEP, result["sweep"])
+        write_json(args.output / SWEEP, result["sweep"], listed=True)
         text = _sweep_table(result["sweep"])
     emit(args, result, text)
     return 0

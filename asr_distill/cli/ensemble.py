@@ -161,7 +161,7 @@ def _curve(args: argparse.Namespace) -> int:
         "weights": fitted,
         "splits": splits,
     }
-    write_json(args.output, result)
+    write_json(args.output, result, listed=True)
     if args.plot:
         plot_curve(splits, modes, args.plot)
     emit(args, result, "\n".join(_table(name, curve, modes) for name, curve in splits.items()))

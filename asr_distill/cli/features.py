@@ -8,6 +8,8 @@ from pathlib import Path
 
 EXAMPLE = "asr-distill features --cuts manifests/cuts_train.jsonl.gz --output fbank --speed-perturb 0.9,1.0,1.1"
 
+_FILES = ("bad_{}.jsonl", "cuts_{}.jsonl.gz")  # of each CutSet, by its name
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
@@ -40,13 +42,12 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     import torch
-    from lhotse import CutSet
 
-    from asr_distill.base import UserError, atomic_path, load_config, write_json, write_jsonl
+    from asr_distill.base import UserError, check_own, load_config, only_writer, write_json, write_jsonl
     from asr_distill.cli.main import emit
-    from asr_distill.data.checks import check_cuts, check_disjoint_speakers, load_cuts
+    from asr_distill.data.checks import check_disjoint_speakers, load_utterances
     from asr_distill.features import Fbank40, Fbank40Config, config_difference, extract_features
-    from asr_distill.features.extraction import remove_unreferenced
+    from asr_distill.features.array_files import remove_unreferenced
 
     config = load_config(Fbank40Config, args.config) if args.config else Fbank40Config()
     try:
@@ -67,34 +68,34 @@ def run(args: argparse.Namespace) -> int:
             )
     torch.set_num_threads(1)  # the threads are ours
     results = {}
-    loaded = {name: load_cuts(path) for name, path in zip(names, args.cuts, strict=True)}
+    loaded = {name: load_utterances(path) for name, path in zip(names, args.cuts, strict=True)}
     if not args.allow_shared_speakers:
         try:
             check_disjoint_speakers(loaded)
         except UserError as error:
             raise UserError(f"{error}\nOr, if these are not parts of one split: --allow-shared-speakers") from None
     for name, path in zip(names, args.cuts, strict=True):
-        cuts = loaded.pop(name)
-        # Missing files are counted with the other bad audio below, one by one.
-        check_cuts(cuts, str(path), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
         if path.resolve().parent == args.output.resolve():
             raise UserError(f"--output {args.output} is where {path} lies, which would be overwritten; choose another folder")
+        check_own(description, *(args.output / file.format(name) for file in _FILES))
+    for name in names:
+        cuts = loaded.pop(name)
         start = time.monotonic()
-        report = extract_features(
-            cuts,
-            args.output / name,
-            config,
-            jobs=args.jobs,
-            speeds=speeds,
-            channel=args.channel,
-            max_bad_share=args.max_bad_share,
-        )
-        write_json(description, Fbank40(config).to_dict())
-        write_jsonl(args.output / f"bad_{name}.jsonl", ({"id": key, "reason": reason} for key, reason in report.bad.items()))
-        manifest = args.output / f"cuts_{name}.jsonl.gz"
-        with atomic_path(manifest) as temporary:
-            CutSet.from_cuts(report.cuts).to_file(temporary)
-        removed = remove_unreferenced(args.output / name, report.cuts)
+        bad, manifest = (args.output / file.format(name) for file in _FILES)
+        with only_writer(manifest):
+            report = extract_features(
+                cuts,
+                args.output / name,
+                config,
+                jobs=args.jobs,
+                speeds=speeds,
+                channel=args.channel,
+                max_bad_share=args.max_bad_share,
+            )
+            write_json(description, Fbank40(config).to_dict(), listed=True)
+            write_jsonl(bad, ({"id": key, "reason": reason} for key, reason in report.bad.items()), listed=True)
+            write_jsonl(manifest, (cut.to_dict() for cut in report.cuts), listed=True)
+            removed = remove_unreferenced(args.output / name, {cut.features.storage_key for cut in report.cuts})
         hours = sum(cut.duration for cut in report.cuts) / 3600
         results[name] = {
             "cuts": len(report.cuts),

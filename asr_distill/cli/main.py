@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import OptionParser, UserError, end_with_parent, refuse_missing
+from asr_distill.base import OptionParser, end_with_parent, json_line, printable, refuse_missing, run_as_command
+from asr_distill.base.terminal import PrintableFormatter
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
 # `asr-distill --help` answers without importing torch.
@@ -36,6 +36,7 @@ SUBCOMMANDS = {
     "report": "results.json, RESULTS.md and plots of a finished run",
     "mnist": "the paper's experiments on MNIST: estimate, train, report",
     "classes": "a large label set: generalist, specialists, and what the same cost buys otherwise",
+    "verify": "compare every file that this toolkit wrote with its digest",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
 # those that build networks or open bundles, which may be of the user's own kind
@@ -105,48 +106,37 @@ def answer_options(parser: argparse.ArgumentParser, default: bool | str = argpar
 
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     """Prints ``result`` as one JSON object with ``--json``, else ``text`` for people."""
-    print(json.dumps(result, ensure_ascii=False) if args.json else text)
+    print(json_line(result) if args.json else printable(text))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand and returns the exit status: 0 done, 1 a user's mistake, 2 wrong usage, 130 interrupted.
+    """Runs one subcommand and returns the exit status of `run_as_command`; 2 for wrong usage.
 
-    Where another command of this toolkit began this process, it ends with that one.
+    Where another command of this toolkit, or a recipe, began this process, it ends with that one.
     """
     of_other = end_with_parent()
     argv = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(chosen).parse_args(argv)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(PrintableFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     logging.getLogger("asr_distill").setLevel(logging.WARNING if args.quiet else logging.INFO)
-    try:
-        refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
-        if getattr(args, "imports", None):
-            from asr_distill.models import import_networks
+    return run_as_command(f"asr-distill {args.subcommand}", lambda: _run(args), of_other=of_other)
 
-            import_networks(args.imports)
-        if getattr(args, "allow_commands", False):
-            from asr_distill.features.sources import commands_allowed
 
-            with commands_allowed():
-                return int(args.run(args) or 0)
-        return int(args.run(args) or 0)
-    except UserError as error:
-        print(f"asr-distill {args.subcommand}: error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # the machine's or the user's doing: a full disk, a file for a folder, no permission
-        if error.filename is None and error.errno is None:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"asr-distill {args.subcommand}: error: {where}{error.strerror}; mend that and run it again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        if of_other:  # which is interrupted as well, and says so
-            return 130
-        print(f"asr-distill {args.subcommand}: interrupted; run it again to continue", file=sys.stderr)
-        return 130
+def _run(args: argparse.Namespace) -> int:
+    refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
+    if getattr(args, "imports", None):
+        from asr_distill.models import import_networks
+
+        import_networks(args.imports)
+    if getattr(args, "allow_commands", False):
+        from asr_distill.features.sources import commands_allowed
+
+        with commands_allowed():
+            return int(args.run(args) or 0)
+    return int(args.run(args) or 0)
 
 
 if __name__ == "__main__":

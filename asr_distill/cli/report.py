@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/recipe.report.yaml --publish recipes/an4"
 
@@ -42,12 +43,11 @@ def run(args: argparse.Namespace) -> int:
         check_results,
         html_page,
         load_report_config,
+        of_contract,
         publish,
         results_markdown,
         results_page,
-        systems_table,
         transcribe_command,
-        verdict,
     )
 
     if (args.results is None) == (args.run_directory is None) or (args.run_directory and not args.config):
@@ -58,9 +58,11 @@ def run(args: argparse.Namespace) -> int:
     transcribe = None
     if args.results:
         results = read_json(args.results)
-        check_results(results)
+        with of_contract(args.results):
+            check_results(results)
+            page, table = results_markdown(results), _for_people(results, args.html, None)
         if args.out:
-            write_text(args.out, results_markdown(results))
+            write_text(args.out, page)
         written = [args.out] if args.out else []
     else:
         if args.merge and not args.publish:
@@ -90,11 +92,18 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         _log.info("wrote %s", path)
     show = args.table or args.results or not args.publish
+    if not args.results:
+        table = _for_people(results, args.html, transcribe)
     lines = [f"wrote {path}" for path in written]
-    if show:
-        lines = [systems_table(results), "", f"source of the data: {results['data']['source']}"]
-        last = {"verdict": verdict(results), "report": args.html, "your own recording": transcribe}
-        lines += [f"{name}: {said}" for name, said in last.items() if said]
-    text = "\n".join(lines)
+    text = table if show else "\n".join(lines)
     emit(args, results, text)
     return 0
+
+
+def _for_people(results: dict[str, Any], page: str | None, transcribe: str | None) -> str:
+    """The tables, where the data come from, speakers that were trained on, the verdict, and where to go on."""
+    from asr_distill.report import shared_speakers, systems_table, verdict
+
+    lines = [systems_table(results), "", f"source of the data: {results['data']['source']}", shared_speakers(results["data"])]
+    last = {"verdict": verdict(results), "report": page, "your own recording": transcribe}
+    return "\n".join([*lines[: 4 if lines[3] else 3], *(f"{name}: {said}" for name, said in last.items() if said)])

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    from asr_distill.base import UserError, hash_of_file, normalise_text, write_json, write_text
+    from asr_distill.base import UserError, check_own, hash_of_file, normalise_text, write_json, write_text
     from asr_distill.cli.main import emit
     from asr_distill.scoring import (
         Normalisation,
@@ -104,6 +104,10 @@ def _score(args: argparse.Namespace) -> int:
     training = None
     if args.training_text or args.training_cuts:
         training = read_training_texts(args.training_text, args.training_cuts, normalise)
+    destination = args.out
+    if not args.out and args.decode and Path(args.decode).is_dir():
+        destination = Path(args.decode) / "score.json"
+        check_own(destination)
     score = score_utterances(
         utterances,
         unknown=unknown,
@@ -114,12 +118,11 @@ def _score(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     score["normalisation"] = {"case": args.case, "remove": list(args.remove)}
-    destination = args.out or (Path(args.decode) / "score.json" if args.decode and Path(args.decode).is_dir() else None)
     if args.decode:
         source = Path(args.decode)
         score["hypotheses_sha256"] = hash_of_file(source / "hypotheses.jsonl" if source.is_dir() else source)
     if destination:
-        write_json(destination, score)
+        write_json(destination, score, listed=not args.out)
         _log.info("wrote %s", destination)
     text = score_table(score)
     if args.listing == "-":

@@ -59,7 +59,7 @@ def _write(args: argparse.Namespace) -> int:
     import logging
     import time
 
-    from asr_distill.base import UserError, track
+    from asr_distill.base import UserError, check_space, track
     from asr_distill.cli.main import emit
     from asr_distill.distillation import SoftTargetStore
     from asr_distill.distillation.soft_target_modes import estimate
@@ -89,6 +89,8 @@ def _write(args: argparse.Namespace) -> int:
     start, written = time.perf_counter(), 0
     with writer:
         cuts = _in_order(frames, args.mode)
+        left = sum(cut.end - cut.start for cut in cuts if not writer.done(cut.id))
+        check_space(args.output, left * writer.encoding.bytes_per_frame, "what is left of the soft targets")
         found = stored_posteriors(teacher, frames, cuts, writer.done)
         waiting = sum(not writer.done(cut.id) for cut in cuts)
         for cut, posteriors in track(found, f"soft targets {args.output}", waiting, "cuts"):
@@ -174,7 +176,7 @@ def _study(args: argparse.Namespace) -> int:
     if args.simulated_frames:
         simulated = simulated_posteriors(5 * args.simulated_frames, args.num_classes or 14_000, seed=args.seed)
         add("simulated", simulated, args.simulated_frames)
-    write_json(args.output, result)
+    write_json(args.output, result, listed=True)
     emit(args, result, f"{_divergences(result)}\nwrote {args.output}")
     return 0
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, track, write_json
+from asr_distill.base import UserError, check_own, only_writer, track, write_json, written_together
 from asr_distill.cli.main import emit
 from asr_distill.cli.tree import EXAMPLE
-from asr_distill.data.checks import load_cuts
+from asr_distill.data.checks import load_utterances
 from asr_distill.data.cut_features import load_features
+from asr_distill.features.frame_counts import num_frames_of
 from asr_distill.senones import (
+    FrameAlignment,
     GrowthReport,
     SenoneInventory,
     accumulate_triphone_statistics,
@@ -28,6 +30,7 @@ from asr_distill.senones import (
 )
 from asr_distill.senones.tree_features import add_deltas, cepstra, normalised_by_speaker
 
+_SENONES, _FACTS = "senones.json", "tree.json"
 _log = logging.getLogger("asr_distill")
 
 
@@ -37,10 +40,11 @@ def grow(args: argparse.Namespace) -> int:
     absent = [f"--{name}" for name in needed if getattr(args, name) is None]
     if absent:
         raise UserError(f"missing {', '.join(absent)}; example: {EXAMPLE}")
+    check_own(args.output / _SENONES, *(() if args.monophone else (args.output / _FACTS,)))
     topology = topology_of_lang(args.lang, silence_pdf_classes=args.silence_pdf_classes)
     if args.monophone:
         inventory = SenoneInventory(topology, monophone_tree(topology))
-        inventory.save(args.output / "senones.json")
+        inventory.save(args.output / _SENONES)
         emit(
             args,
             {"senones": inventory.num_senones, "hash": inventory.hash},
@@ -51,18 +55,20 @@ def grow(args: argparse.Namespace) -> int:
     check_num_leaves(args.num_leaves, topology)
     start = time.monotonic()
     alignments = read_alignments(args.alignments)
-    cuts = load_cuts(args.cuts)
-    missing = [cut.id for cut in cuts if cut.id not in alignments]
+    cuts = load_utterances(args.cuts)
+    fitting = [cut for cut in cuts if cut.id in alignments and (not cut.has_features or _fits(cut, alignments[cut.id]))]
+    found = {cut.id for cut in fitting}
+    missing = [cut.id for cut in cuts if cut.id not in found]
     if len(missing) > args.max_missing_share * len(cuts):
         raise UserError(
-            f"{len(missing)} of {len(cuts)} cuts of {args.cuts} have no alignment in {args.alignments} (first: {missing[0]});"
-            " allow more with --max-missing-share"
+            f"{len(missing)} of {len(cuts)} cuts of {args.cuts} have no alignment in {args.alignments}, or one of other length"
+            f" (first: {missing[0]}); align again on these features, or allow more with --max-missing-share"
         )
-    features = _tree_features((cut for cut in cuts if cut.id in alignments), args)
+    features = _tree_features(iter(fitting), args)
     stats = accumulate_triphone_statistics(alignments, features, topology)
     gathered = time.monotonic()
     questions = cluster_phone_questions(stats, topology)
-    hours = sum(cut.duration for cut in cuts if cut.id in alignments) / 3600
+    hours = sum(cut.duration for cut in fitting) / 3600
     num_leaves = leaves_for(hours, topology) if args.num_leaves is None else args.num_leaves
     tree, report = grow_tree(
         stats,
@@ -75,7 +81,6 @@ def grow(args: argparse.Namespace) -> int:
     )
     grown = time.monotonic()
     inventory = SenoneInventory(topology, tree)
-    inventory.save(args.output / "senones.json")
     result = {
         "senones": inventory.num_senones,
         "hash": inventory.hash,
@@ -96,9 +101,11 @@ def grow(args: argparse.Namespace) -> int:
         "cuts_without_alignment": missing,
         "seconds": {"statistics": round(gathered - start, 3), "tree": round(grown - gathered, 3)},
     }
-    write_json(args.output / "tree.json", result)
+    with only_writer(args.output / _SENONES), written_together():
+        write_json(args.output / _FACTS, result, listed=True)
+        inventory.save(args.output / _SENONES)
     _warn_of_a_poor_tree(report, hours, automatic=args.num_leaves is None)
-    emit(args, result, _growth_text(result, args.output / "senones.json"))
+    emit(args, result, _growth_text(result, args.output / _SENONES))
     return 0
 
 
@@ -141,6 +148,10 @@ def _growth_text(result: dict[str, Any], path: Path) -> str:
         named = " ".join(result["cuts_without_alignment"][:10])
         lines.append(f"{len(result['cuts_without_alignment'])} cuts without an alignment were left out: {named}")
     return "\n".join(lines)
+
+
+def _fits(cut: Any, alignment: FrameAlignment) -> bool:
+    return len(alignment) == num_frames_of(cut)
 
 
 def _tree_features(cuts: Iterator[Any], args: argparse.Namespace) -> Iterator[tuple[str, Any]]:

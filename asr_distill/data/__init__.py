@@ -4,7 +4,7 @@ Comes in: corpora in their own layout, then CutSets with features and senone lab
 frames of which any batch of 26-frame windows is gathered on the device. Open ``corpora.py`` first, then ``frame_store.py``.
 """
 
-from asr_distill.data.checks import check_cuts, check_disjoint_speakers, load_cuts
+from asr_distill.data.checks import check_cuts, check_disjoint_speakers, load_cuts, load_utterances
 from asr_distill.data.frame_sampler import FrameSampler
 from asr_distill.data.frame_store import IGNORE_INDEX, FrameStore, StoredCut, write_frame_store
 from asr_distill.data.window_gatherer import WindowGatherer
@@ -18,5 +18,6 @@ __all__ = [
     "check_cuts",
     "check_disjoint_speakers",
     "load_cuts",
+    "load_utterances",
     "write_frame_store",
 ]

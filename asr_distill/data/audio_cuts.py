@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from lhotse.utils import fastcopy
 
 from asr_distill.base import UserError
 from asr_distill.features.audio import pick_channel, recording_of
 
 
-def cuts_of_audio(paths: Iterable[str | Path], channel: int | None = None) -> list[Any]:
+def cuts_of_audio(
+    paths: Iterable[str | Path], channel: int | None = None, on_bad: Callable[[str, UserError], None] | None = None
+) -> list[Any]:
     """One cut over the whole of each file, in their order; its id is the file's name without suffix, white space as ``_``.
 
-    channel: of recordings with several. Raises `UserError` for a file that is missing, empty, not audio,
-    without the channel, and for two files that would have the same id.
+    channel: of recordings with several. on_bad: is told of a file that cannot be read, which is left out. Raises
+    `UserError` for a file that is missing, empty, not audio or without the channel, and for two that would have the same id.
     """
     cuts: dict[str, Any] = {}
     files: dict[str, Path] = {}
@@ -27,6 +31,12 @@ def cuts_of_audio(paths: Iterable[str | Path], channel: int | None = None) -> li
                 " your own and give --cuts"
             )
         files[key] = path
-        cuts[key] = pick_channel(recording_of(path, key).to_cut(), channel)
-        cuts[key].id = key
+        try:
+            cut = pick_channel(recording_of(path, key).to_cut(), channel)
+        except UserError as error:
+            if on_bad is None:
+                raise
+            on_bad(str(path), error)
+            continue
+        cuts[key] = fastcopy(cut, id=key)
     return list(cuts.values())

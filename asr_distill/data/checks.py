@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from asr_distill.base import UserError
 from asr_distill.features.sources import read_manifest
 
 _LISTED = 10  # offenders named in one message
-_TOLERANCE = 1e-3  # seconds; manifests round times
+_TOLERANCE = 0.01  # seconds, a frame; manifests round times
+_TRIM = "make a cut of each (lhotse cut trim-to-supervisions CUTS OUTPUT)"
 
 
 def load_cuts(path: str | Path) -> list[Any]:
@@ -27,6 +28,52 @@ def load_cuts(path: str | Path) -> list[Any]:
     return cuts
 
 
+def load_utterances(path: str | Path) -> list[Any]:
+    """`load_cuts`, and each of them an utterance: what every command takes that computes, aligns, labels or decodes.
+
+    Raises `UserError` as `load_cuts` and `check_cuts` do; transcripts, speakers and audio files may be missing.
+    """
+    cuts = load_cuts(path)
+    check_cuts(cuts, str(path), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
+    return cuts
+
+
+def check_utterance(cut: Any) -> None:
+    """Raises `UserError` naming a cut that is no utterance, as `check_cuts` defines it."""
+    from asr_distill.features.audio import name_of
+
+    for problem, detail in _no_utterance(cut, one_supervision=True):
+        raise UserError(f"{name_of(cut)}{detail}: {problem}")
+
+
+def _no_utterance(cut: Any, one_supervision: bool) -> Iterator[tuple[str, str]]:
+    """What keeps a cut from being one utterance: the problem, and the detail of this cut."""
+    from lhotse import MonoCut, MultiCut
+
+    if not isinstance(cut, (MonoCut, MultiCut)):
+        yield (
+            "mixed, padded or appended cuts, whose frames are not those of one recording; save their audio to files first"
+            " (lhotse: CutSet.save_audios) and give the CutSet that comes back",
+            f": {type(cut).__name__}",
+        )
+        return
+    if one_supervision and len(cut.supervisions) > 1:
+        yield f"cuts with several supervisions, expected one utterance a cut; {_TRIM}", f": {len(cut.supervisions)}"
+    recording = cut.recording
+    for supervision in cut.supervisions:
+        end = supervision.end
+        if recording is not None and cut.start + end > recording.duration + _TOLERANCE:
+            yield (
+                "supervisions past the end of their recording; correct the times or fetch the audio again",
+                f": ends at {cut.start + end:.3f} s of {recording.duration:.3f} s",
+            )
+        elif end > cut.duration + _TOLERANCE or supervision.start < -_TOLERANCE:
+            yield (
+                f"supervisions that reach outside their cut, whose words are not all in it; {_TRIM}",
+                f": {supervision.start:.3f} to {end:.3f} s of {cut.duration:.3f} s",
+            )
+
+
 def check_cuts(
     cuts: Iterable[Any],
     where: str,
@@ -35,12 +82,15 @@ def check_cuts(
     need_text: bool = True,
     need_speaker: bool = True,
     need_audio: bool = True,
+    one_supervision: bool = True,
 ) -> None:
     """Refuses a CutSet that cannot be worked on.
 
-    Looks for duplicate ids, zero durations, missing supervisions (``need_supervision``; a transfer set may have none),
-    supervisions that run past the end of their recording or their cut, empty transcripts (``need_text``), missing speakers
-    (``need_speaker``) and missing audio files (``need_audio``). ``where`` (the manifest's path) opens the message.
+    A cut is an utterance: one recording or a window of it, neither mixed nor padded nor appended, with at most one supervision
+    (``one_supervision``), which lies inside the cut and the recording to within 10 ms; the cut may be longer. Looks besides for
+    duplicate ids, zero durations, missing supervisions (``need_supervision``; a transfer set may have none), empty transcripts
+    (``need_text``), missing speakers (``need_speaker``) and missing audio files (``need_audio``). ``where`` (the manifest's
+    path) opens the message.
     Raises `UserError` listing what was found, problem by problem.
     """
     from asr_distill.features.audio import audio_files, name_of
@@ -61,19 +111,9 @@ def check_cuts(
             note("cuts of no duration; remove them", f": {cut.duration} s")
         if need_supervision and not cut.supervisions:
             note("cuts without a supervision (text and speaker); remove them or add it")
+        for problem, detail in _no_utterance(cut, one_supervision):
+            note(problem, detail)
         for supervision in cut.supervisions:
-            end = supervision.end
-            recording = getattr(cut, "recording", None)
-            if recording is not None and cut.start + end > recording.duration + _TOLERANCE:
-                note(
-                    "supervisions past the end of their recording; correct the times or fetch the audio again",
-                    f": ends at {cut.start + end:.3f} s of {recording.duration:.3f} s",
-                )
-            elif end > cut.duration + _TOLERANCE or supervision.start < -_TOLERANCE:
-                note(
-                    "supervisions that reach outside their cut; cut the audio to whole supervisions",
-                    f": {supervision.start:.3f} to {end:.3f} s of {cut.duration:.3f} s",
-                )
             if need_text and not (supervision.text or "").strip():
                 note("empty transcripts; remove the cuts or transcribe them")
             if need_speaker and not supervision.speaker:

@@ -6,6 +6,7 @@ Comes in: `Utterance` rows per split. Goes out: ``cuts_{train,dev,test}.jsonl.gz
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 from collections import Counter
@@ -16,19 +17,30 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 from numpy.typing import NDArray
 
-from asr_distill.base import UserError, atomic_directory, hash_of_object, track, write_json, write_text
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    check_replaceable,
+    hash_of_object,
+    track,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from asr_distill.data.audio_files import ByteOrder, read_raw, write_wav
 from asr_distill.features.audio_files import AudioInfo, audio_info, read_audio
 from asr_distill.features.resampling import resample_sharply
 
 SpeakerSource = Literal["supervision", "recording", "utterance"]  # who is a speaker where the data name none
+CORPUS_FILE = "corpus.json"
 _log = logging.getLogger("asr_distill")
 _SHOWN = 10  # utterances named in an error; the rest are counted
 _CHOOSE = "choose one with --channel"
+_KALDI_CLIP = 0.5 + 0.01  # seconds
 _ROUNDING = 1e-6  # of an utterance: 0.29 of 100 is a little less than 29 in floating point
 
 
@@ -57,13 +69,15 @@ class AudioOptions:
 
     ``sampling_rate``: hertz, others are resampled; None leaves recordings as they are, for `asr-distill features` resamples cut
     by cut. ``channel``: which channel (from 0) of a recording with several; None refuses them. ``allow_bad``: the share of
-    utterances (0 to 1) that may be left out because their audio or transcript cannot be used.
+    utterances (0 to 1) that may be left out because their audio or transcript cannot be used. ``clip``: seconds by which an
+    utterance may end after its recording, and is then cut off there; a frame is rounding, Kaldi allows half a second.
     """
 
     sampling_rate: int | None = 16000
     channel: int | None = None
     raw_byte_order: ByteOrder = "auto"
     allow_bad: float = 0.0
+    clip: float = 0.01
 
 
 def write_manifests(
@@ -74,26 +88,27 @@ def write_manifests(
     options: AudioOptions | None = None,
     texts: Mapping[str, str | Path] | None = None,
     check: Callable[[MonoCut], None] | None = None,
+    allow_shared_speakers: bool | None = None,
 ) -> dict[str, Any]:
     """Writes the manifests folder ``output`` and returns what stands in its corpus.json.
 
-    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text of a
-    lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``. ``check``
-    raises `UserError` for a cut that cannot be used. Raises `UserError` for duplicate ids, speakers in two splits, utterances
-    without transcript, those whose audio or ``check`` fails (beyond ``options.allow_bad``), a split without utterances, and an
-    ``output`` that holds something else.
+    ``corpus`` gives the leading keys of corpus.json (name, source, split rule), ``texts`` further files by name (the text
+    of a lexicon, a file to copy). Recordings at another rate than ``options.sampling_rate`` are resampled into ``audio/``.
+    ``check`` raises `UserError` for a cut that cannot be used. ``allow_shared_speakers``: see `check_utterances`. Raises
+    `UserError` for duplicate ids, speakers in two splits, utterances without transcript, those whose audio or ``check``
+    fails (beyond ``options.allow_bad``), a split without utterances, and an ``output`` that holds something else.
     """
     options = options or AudioOptions()
     output = Path(output).resolve()
     check_output(output)
-    check_utterances(splits)
+    shared = check_utterances(splits, allow_shared_speakers)
     problems: list[str] = []
     rates: Counter[int] = Counter()
-    with atomic_directory(output) as folder:
+    with atomic_directory(output, kind=CORPUS_FILE) as folder:
         counts: dict[str, Any] = {}
         for split, utterances in splits.items():
             cuts = _build_cuts(split, utterances, folder, output, options, problems, rates, check)
-            CutSet.from_cuts(cuts).to_file(str(folder / f"cuts_{split}.jsonl.gz"))
+            write_jsonl(folder / f"cuts_{split}.jsonl.gz", (cut.to_dict() for cut in cuts))
             counts[split] = count_cuts(cuts)
         # Bounded when all parts are read: a share that one part suggests would be too small for the next.
         _bound_problems(problems, sum(map(len, splits.values())), options.allow_bad)
@@ -121,8 +136,9 @@ def write_manifests(
             "resampled_recordings": {str(rate): number for rate, number in resampled.items()},
             "words_not_in_lexicon": missing,
             "left_out": problems,
+            **({"shared_speakers": shared} if shared else {}),
         }
-        write_json(folder / "corpus.json", description)
+        write_json(folder / CORPUS_FILE, description)
     for split, numbers in counts.items():
         _log.info(
             "%s: %d utterances, %d speakers, %d words, %.3f h",
@@ -142,21 +158,35 @@ def count_cuts(cuts: Sequence[MonoCut]) -> dict[str, Any]:
     }
 
 
-def check_utterances(splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """Raises `UserError` for duplicate ids and for speakers who are in more than one split."""
+def check_utterances(
+    splits: Mapping[str, Sequence[Utterance]], allow_shared_speakers: bool | None = None
+) -> dict[str, list[str]]:
+    """The speakers who are in more than one split, by the two splits' names.
+
+    allow_shared_speakers: None refuses them; False does too and names the option, which the caller has.
+    Raises `UserError` for duplicate ids and, unless it is allowed, for such speakers.
+    """
     occurrences = Counter(utterance.id for utterances in splits.values() for utterance in utterances)
     repeated = sorted(name for name, number in occurrences.items() if number > 1)
     if repeated:
         raise UserError(f"{len(repeated)} utterance ids occur more than once: {_some(repeated)}; ids must be unique")
     speakers = {split: {utterance.speaker for utterance in utterances} for split, utterances in splits.items()}
-    names = list(speakers)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            if both := sorted(speakers[first] & speakers[second]):
-                raise UserError(
-                    f"{len(both)} speakers are in both {first} and {second}: {_some(both)};"
-                    " a speaker may be in one part only, or the figures mean nothing"
-                )
+    shared = {
+        f"{first} and {second}": sorted(speakers[first] & speakers[second])
+        for first, second in itertools.combinations(speakers, 2)
+        if speakers[first] & speakers[second]
+    }
+    for pair, both in shared.items():
+        if not allow_shared_speakers:
+            option = (
+                " Next: --allow-shared-speakers, which says so beside the figures" if allow_shared_speakers is False else ""
+            )
+            raise UserError(
+                f"{len(both)} speakers are in both {pair}: {_some(both)};"
+                f" a speaker may be in one part only, or the figures mean nothing for new speakers.{option}"
+            )
+        _log.warning("%d speakers are in both %s: %s; figures mean nothing for new speakers", len(both), pair, _some(both))
+    return shared
 
 
 def words_not_in_lexicon(lexicon: str, splits: Mapping[str, Sequence[Utterance]]) -> dict[str, int]:
@@ -182,12 +212,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def check_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file; name a folder")
-    if output.is_dir() and any(output.iterdir()) and not (output / "corpus.json").is_file():
-        raise UserError(
-            f"--output {output} holds files that are not manifests (no corpus.json): name another folder or empty it"
-        )
+    """Raises `UserError` where manifests cannot go to ``output``; asked before the audio is read."""
+    check_replaceable(output, kind=CORPUS_FILE)
 
 
 def _bound_problems(problems: Sequence[str], total: int, allow_bad: float) -> None:
@@ -230,7 +256,7 @@ def _build_cuts(
             found = recordings[name]
             if isinstance(found, str):
                 raise UserError(found)
-            cut = _cut(utterance, *found)
+            cut = _cut(utterance, *found, options.clip)
             if check is not None:
                 check(cut)
             cuts.append(cut)
@@ -286,14 +312,15 @@ def _file_name(name: str) -> str:
     return quoted if len(quoted) <= 200 else f"{quoted[:120]}-{hash_of_object(name)[:32]}"
 
 
-def _cut(utterance: Utterance, recording: Recording, channel: int) -> MonoCut:
+def _cut(utterance: Utterance, recording: Recording, channel: int, clip: float) -> MonoCut:
     start = round(utterance.start * recording.sampling_rate) / recording.sampling_rate
     duration = recording.duration - start if utterance.duration is None else utterance.duration
-    # Segment times are rounded by whoever wrote them: one frame (10 ms) past the end is cut off, more is an error.
-    if start < 0 or duration <= 0 or start + duration > recording.duration + 0.01:
+    over = start + duration - recording.duration
+    if start < 0 or duration <= 0 or over > clip + _ROUNDING or start >= recording.duration:
+        kaldi = ". Next: --clip-segments 0.5 cuts them off there, as Kaldi does" if clip < over <= _KALDI_CLIP else ""
         raise UserError(
             f"{utterance.audio}: the supervision runs from {start:.3f} s to {start + duration:.3f} s,"
-            f" the recording from 0 to {recording.duration:.3f} s"
+            f" the recording from 0 to {recording.duration:.3f} s{kaldi}"
         )
     duration = min(round(duration * recording.sampling_rate), recording.num_samples - round(start * recording.sampling_rate))
     seconds = duration / recording.sampling_rate

@@ -27,18 +27,20 @@ def prepare_custom(
     audio_roots: Sequence[Path] = (),
     dev_speakers: int | None = None,
     speaker_from: SpeakerSource = "supervision",
+    allow_shared_speakers: bool = False,
     options: AudioOptions | None = None,
 ) -> dict[str, Any]:
     """Writes manifests, and the lexicon where there is one; returns corpus.json's content.
 
-    ``paths``: train, test and perhaps dev to a data directory or a CutSet's file. ``words``: None for subwords, which need no
-    lexicon. ``dev_speakers``: how many are set aside where there is no dev (None: a tenth). Raises `UserError` for whatever
-    readers, `pronounce_words`, `set_aside_dev` and `write_manifests` refuse.
+    ``paths``: train, test and perhaps dev to a data directory or a CutSet's file. ``words``: None for subwords, which need
+    no lexicon. ``allow_shared_speakers``: a speaker may be in several parts; corpus.json lists who is. ``dev_speakers``:
+    how many are set aside where there is no dev (None: a tenth). Raises `UserError` for whatever readers,
+    `pronounce_words`, `set_aside_dev` and `write_manifests` refuse.
     """
     parts = {part: _read(part, paths[part], audio_roots, speaker_from) for part in ("train", "dev", "test") if part in paths}
     split: dict[str, Any] = {"rule": "as given"}
     if "dev" not in parts:
-        train, dev, split = set_aside_dev(parts["train"], dev_speakers)
+        train, dev, split = set_aside_dev(parts["train"], dev_speakers, allow_shared_speakers=allow_shared_speakers)
         parts = {"train": train, "dev": dev, "test": parts["test"]}
         _log.info("dev: %d speakers of train: %s", len(split["dev_speakers"]), ", ".join(split["dev_speakers"][:20]))
     elif dev_speakers is not None:
@@ -53,13 +55,20 @@ def prepare_custom(
         "split": split,
         "parts": {part: str(path) for part, path in paths.items()},
     }
-    description = write_manifests(output, prepared.parts, corpus, options=options, texts=prepared.texts, check=prepared.check)
+    description = write_manifests(
+        output,
+        prepared.parts,
+        corpus,
+        options=options,
+        texts=prepared.texts,
+        check=prepared.check,
+        allow_shared_speakers=allow_shared_speakers,
+    )
     rates = [int(rate) for rate in description["recordings_by_rate"]]
     if description["sampling_rate"] is None and rates != [_USUAL_RATE]:
         _log.info(
-            "recordings at %s Hz: features resample them to the rate of the filterbank's configuration, %d Hz by default%s",
+            "recordings at %s Hz: features resample them to the rate of the filterbank's configuration, %d Hz by default",
             *(" and ".join(map(str, rates)), _USUAL_RATE),
-            "; for telephone speech --feature-config recipes/conf/fbank_8khz.yaml" if 8000 in rates else "",
         )
     return description
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, track
+from asr_distill.base import UserError, check_file, track
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.frame_counts import frames_of_time, num_frames_of, window_of
 from asr_distill.features.sources import check_sources
 from asr_distill.senones import check_same
 
@@ -56,13 +57,17 @@ def normalisation_speaker(cut: Any) -> str | None:
 
 
 def load_features(cut: Any) -> np.ndarray:
-    """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, cut short or not finite."""
+    """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, damaged or not finite."""
     check_sources(cut)
-    stored = cut.features
-    whole = abs(stored.start - cut.start) < 1e-3 and abs(stored.duration - cut.duration) < 1e-3
+    stored, window = cut.features, window_of(cut)
+    _check_digest(stored)
     try:
-        features = stored.load() if whole else stored.load(start=cut.start, duration=cut.duration)
-    except (OSError, ValueError) as error:
+        if window is None:
+            features = stored.load()
+        else:
+            start, duration = (frames * stored.frame_shift for frames in window)
+            features = stored.load(start=stored.start + start, duration=duration)
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{name_of(cut)}: its features cannot be read ({error}); run `asr-distill features` again") from None
     if features.shape != (num_frames_of(cut), stored.num_features):
         raise UserError(
@@ -76,11 +81,10 @@ def load_features(cut: Any) -> np.ndarray:
     return features
 
 
-def num_frames_of(cut: Any) -> int:
-    """The frames of the cut's stored features, T of `load_features`."""
-    stored = cut.features
-    whole = abs(stored.start - cut.start) < 1e-3 and abs(stored.duration - cut.duration) < 1e-3
-    return int(stored.num_frames if whole else cut.num_frames)
+def _check_digest(stored: Any) -> None:
+    """Compares the file of lhotse ``Features`` or an ``Array`` with the list beside it, where there is one."""
+    if stored.storage_type == "numpy_files":
+        check_file(Path(stored.storage_path) / stored.storage_key)
 
 
 def check_features(cuts: Sequence[Any], config: Fbank40Config) -> None:
@@ -134,14 +138,16 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
     if senones_hash is not None and "senones_hash" in custom:
         check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
     check_sources(cut)
+    _check_digest(stored.array)
     try:
         values = stored.load()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(
             f"{name_of(cut)}: its labels cannot be read ({error}); run `asr-distill tree` or `align` again"
         ) from None
-    skipped = round((cut.start - stored.start) / stored.frame_shift)
-    is_part = skipped > 0 or abs(stored.duration - cut.duration) > stored.frame_shift
+    skipped = frames_of_time(cut.start - stored.start, stored.frame_shift)
+    longer = stored.duration - cut.duration > 1.01 * stored.frame_shift
+    is_part = skipped > 0 or longer or (cut.has_features and window_of(cut) is not None)
     if is_part and len(values) > num_frames:
         values = values[skipped : skipped + num_frames]
     if values.shape != (num_frames,) or not np.issubdtype(values.dtype, np.integer):

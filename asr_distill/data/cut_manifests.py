@@ -33,7 +33,7 @@ def read_cut_set(
     An utterance without a transcript comes back with an empty text, for `write_manifests` to refuse or count.
     """
     cuts = load_cuts(path)
-    check_cuts(cuts, str(path), need_text=False, need_speaker=False, need_audio=False)
+    check_cuts(cuts, str(path), need_text=False, need_speaker=False, need_audio=False, one_supervision=False)
     roots = [*audio_roots, path.parent, path.parent.parent, Path.cwd()]
     utterances, nameless = [], []
     for cut in cuts:
@@ -53,8 +53,6 @@ def read_cut_set(
 
 def _check_kind(cut: Any, path: Path) -> None:
     where = f"{path}: {name_of(cut)}"
-    if not isinstance(cut, (MonoCut, MultiCut)):
-        raise UserError(f"{where} is a {type(cut).__name__}, expected a cut of one recording; {_SAVE}")
     recording = cut.recording
     if recording is None:
         raise UserError(f"{where} has no recording; give a CutSet with recordings, for features are computed anew")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_distill.base import UserError, atomic_directory, track, write_json
+from asr_distill.base import UserError, atomic_directory, check_replaceable, track, write_json
 from asr_distill.data.audio_files import write_wav
 from asr_distill.data.corpora import Utterance, check_output, write_manifests
 from asr_distill.data.demo_sentences import Sentence, draw_sentences, spoken, vocabulary
@@ -65,11 +65,10 @@ def prepare_demo(output: Path, *, size: str = "small", seed: int = 1) -> dict[st
     sentences = {part: draw_sentences(texts, SIZES["small"][part], used)[: SIZES[size][part]] for part in ("test", "dev")}
     sentences["train"] = draw_sentences(texts, SIZES[size]["train"], used)
     audio = output.parent / "audio"
-    if audio.is_dir() and any(audio.iterdir()) and not (audio / _MARK).is_file():
-        raise UserError(f"{audio}, beside --output, holds other files (no {_MARK}): name another --output")
+    check_replaceable(audio, kind=_MARK)  # beside --output
     synthesiser = Synthesiser()
     parts: dict[str, list[Utterance]] = {}
-    with atomic_directory(audio) as folder:
+    with atomic_directory(audio, kind=_MARK) as folder:
         for index, part in enumerate(("train", "dev", "test")):
             generator = np.random.default_rng([seed, index])
             parts[part] = _synthesise(part, sentences[part], speakers[part], synthesiser, generator, folder, audio)

@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.format import read_magic
 
 from asr_distill.base import (
+    DIGESTS_FILE,
     UserError,
     atomic_directory,
+    check_file,
+    check_replaceable,
+    check_space,
     found_instead,
+    free_name,
     hash_of_file,
     hash_of_object,
+    read_array,
     read_json,
     read_jsonl,
     track,
     write_json,
     write_jsonl,
 )
+from asr_distill.data.array_stream import array_stream
 from asr_distill.data.cut_features import (
     NO_LABEL,
     check_features,
@@ -30,12 +36,12 @@ from asr_distill.data.cut_features import (
     gather_normalisation,
     load_features,
     normalisation_speaker,
-    num_frames_of,
     senone_labels,
     speaker_of,
 )
 from asr_distill.features import Fbank40Config, Normalisation, NormalisationKind
 from asr_distill.features.audio import name_of
+from asr_distill.features.frame_counts import num_frames_of
 
 KIND = "asr_distill frame store"
 SCHEMA = 1
@@ -57,15 +63,16 @@ class StoredCut:
 class FrameStore:
     """A frame store on disk, read-only. `open` it; `asr_distill.data.write_frame_store` makes one (`create` calls that).
 
-    features: ``(F, D)`` float32 or float16, memory-mapped, normalised already; labels: ``(F,)`` int32, -1 where there is none;
     offsets: ``(N + 1,)`` int64, where each cut begins; cut_ids and speakers: N each; meta: what `meta.json` says.
     """
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         self.path = path
         self.meta = meta
-        self.features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
-        self.labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        self._features = self._map("features.npy", (meta["num_frames"], meta["dim"]), meta["dtype"])
+        self._labels = self._map("labels.npy", (meta["num_frames"],), "int32")
+        for name in ("offsets.npy", "cuts.jsonl"):
+            self._check(name)
         self.offsets = np.array(self._map("offsets.npy", (meta["num_cuts"] + 1,), "int64"))
         rows = list(read_jsonl(path / "cuts.jsonl"))
         self.cut_ids: list[str] = [row["id"] for row in rows]
@@ -85,8 +92,8 @@ class FrameStore:
         """Opens a store. Raises `UserError` where it is absent, foreign, of another version, or a file was cut short."""
         path = Path(path)
         if not (path / META).is_file():
-            instead = found_instead(path, "write one with `asr-distill frames`")
-            raise UserError(f"{path} is not a frame store (it has no {META}); {instead}")
+            again = f"write one with `asr-distill frames --output {free_name(path)}`"
+            raise UserError(f"{path} is not a frame store (it has no {META}); {found_instead(path, again)}")
         meta = read_json(path / META)
         if not isinstance(meta, dict) or meta.get("kind") != KIND:
             raise UserError(f"{path / META} does not describe a frame store; give the folder that `asr-distill frames` wrote")
@@ -101,10 +108,21 @@ class FrameStore:
         return cls(path, meta)
 
     def verify(self) -> None:
-        """Reads every byte and raises `UserError` naming the files that are not what was written."""
-        wrong = [name for name, entry in self.meta["files"].items() if hash_of_file(self.path / name) != entry["sha256"]]
-        if wrong:
-            raise UserError(f"{self.path}: {', '.join(wrong)} changed since the store was written; write it again")
+        """Reads every byte and raises `UserError` naming the first file that is not what was written."""
+        for name in self.meta["files"]:
+            self._check(name)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """``(F, D)`` float32 or float16, normalised already, memory-mapped; checked when first asked for, every byte."""
+        self._check("features.npy")
+        return self._features
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """``(F,)`` int32, -1 where there is none; memory-mapped and checked like the features."""
+        self._check("labels.npy")
+        return self._labels
 
     @property
     def hash(self) -> str:
@@ -149,6 +167,8 @@ class FrameStore:
     @cached_property
     def normalisation(self) -> Normalisation:
         """The normalisation that the features went through, with its statistics."""
+        for name in ("normalisation.json", "normalisation.safetensors"):
+            self._check(name)
         return Normalisation.load(self.path)
 
     @cached_property
@@ -207,16 +227,12 @@ class FrameStore:
         return np.bincount(self.labels[self.labels != NO_LABEL], minlength=size)
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        path = self.path / name
-        try:
-            with open(path, "rb") as stream:
-                read_magic(stream)
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be mapped ({error}); write the store again with `asr-distill frames`") from None
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            raise UserError(f"{path} holds {array.dtype} {array.shape}, {META} says {dtype} {shape}; write the store again")
-        return array
+        again = "write the store again with `asr-distill frames`"
+        return read_array(self.path / name, shape, dtype, mapped=True, checked=False, again=again)
+
+    def _check(self, name: str) -> None:
+        """By the store's own checksums, which its `hash` is made of: a list of digests is not there in every store."""
+        check_file(self.path / name, digest=self.meta["files"][name]["sha256"])
 
 
 def write_frame_store(
@@ -240,32 +256,34 @@ def write_frame_store(
     num_senones: the inventory's size; larger labels are refused.
     Raises `UserError` naming the cut whose features are missing, not finite, or differ in length from its labels.
     """
+    check_replaceable(path, kind=META)
     cuts = list(cuts)
     if not cuts:
         raise UserError("there are no cuts to store; run the stage that writes them again")
     config = feature_config or find_feature_config(cuts)
     check_features(cuts, config)
     chosen = gather_normalisation(cuts, normalisation) if isinstance(normalisation, str) else normalisation
-    with atomic_directory(path) as folder:
+    with atomic_directory(path, kind=META) as folder:
         offsets = np.concatenate([[0], np.cumsum([num_frames_of(cut) for cut in cuts])]).astype(np.int64)
         num_frames, dim = int(offsets[-1]), config.num_mel_bins
-        features = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=dtype, shape=(num_frames, dim))
-        labels = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=(num_frames,))
-        for index, cut in enumerate(track(cuts, f"frame store {path}", len(cuts), "cuts")):
-            start, end = offsets[index], offsets[index + 1]
-            normalised = chosen.apply(load_features(cut), normalisation_speaker(cut))
-            features[start:end] = normalised
-            if dtype == "float16" and not np.isfinite(features[start:end]).all():
-                raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
-            labels[start:end] = senone_labels(cut, labels_field, int(end - start), num_senones, senones_hash)
-        num_labelled = int((labels != NO_LABEL).sum())
+        check_space(path, num_frames * (dim * np.dtype(dtype).itemsize + np.dtype(np.int32).itemsize), "the frame store")
+        num_labelled = 0
+        with (
+            array_stream(folder / "features.npy", (num_frames, dim), dtype) as features,
+            array_stream(folder / "labels.npy", (num_frames,), "int32") as labels,
+        ):
+            for cut, length in zip(track(cuts, f"frame store {path}", len(cuts), "cuts"), np.diff(offsets), strict=True):
+                rows = chosen.apply(load_features(cut), normalisation_speaker(cut)).astype(dtype)
+                if dtype == "float16" and not np.isfinite(rows).all():
+                    raise UserError(f"{name_of(cut)}: features beyond the range of float16; use float32")
+                features(rows)
+                senones = senone_labels(cut, labels_field, int(length), num_senones, senones_hash)
+                labels(senones)
+                num_labelled += int((senones != NO_LABEL).sum())
         if num_labelled and senones_hash is None:
             raise UserError(
                 "the cuts have senone labels; name their inventory (senones_hash, or --senones on the command line)"
             )
-        features.flush()
-        labels.flush()
-        del features, labels
         np.save(folder / "offsets.npy", offsets)
         write_jsonl(folder / "cuts.jsonl", ({"id": cut.id, "speaker": speaker_of(cut)} for cut in cuts))
         chosen.save(folder)
@@ -282,7 +300,9 @@ def write_frame_store(
             "senones_hash": senones_hash if num_labelled else None,
             "num_senones": num_senones if num_labelled else None,
             "files": {
-                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)} for file in sorted(folder.iterdir())
+                file.name: {"bytes": file.stat().st_size, "sha256": hash_of_file(file)}
+                for file in sorted(folder.iterdir())
+                if file.name != DIGESTS_FILE
             },
         }
         write_json(folder / META, meta)

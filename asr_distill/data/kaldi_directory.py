@@ -1,13 +1,11 @@
 """Kaldi data directories (wav.scp, text, utt2spk or spk2utt, optionally segments, spk2gender, spk2age) as utterances.
 
-lhotse reads them; before that the files are checked line by line, because lhotse takes the last of two equal ids, runs
-commands found in wav.scp, and looks for relative paths in the working directory.
+They are read line by line, and not by lhotse, which takes the last of two equal ids, runs commands found in wav.scp, and looks
+for relative paths in the working directory.
 """
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from asr_distill.base import UserError, normalise_text, split_words
 from asr_distill.base.text import has_odd_character
 from asr_distill.data.audio_files import find_audio
 from asr_distill.data.corpora import SpeakerSource, Utterance
-from asr_distill.data.kaldi_tables import line_of, read_speakers, read_table
+from asr_distill.data.kaldi_tables import Segment, line_of, read_segments, read_speakers, read_table
 from asr_distill.data.piped_audio import unpacked_file
 
 
@@ -36,53 +34,37 @@ def read_kaldi_directory(
     audio not found.
     An utterance without a transcript comes back with an empty text, for `write_manifests` to refuse or count.
     """
-    from lhotse.kaldi import load_kaldi_data_dir
-
     if not data_dir.is_dir():
         raise UserError(f"{data_dir} is not a folder; expected a Kaldi data directory with wav.scp, text and utt2spk")
     wavs = read_table(data_dir / "wav.scp")
     texts = _transcripts(data_dir / "text")
-    segments = read_table(data_dir / "segments") if (data_dir / "segments").is_file() else None
-    speakers = read_speakers(data_dir, _recordings(data_dir, wavs, segments), speaker_from)
+    segments = read_segments(data_dir / "segments", wavs) if (data_dir / "segments").is_file() else None
+    recordings = {name: name for name in wavs} if segments is None else {key: row.recording for key, row in segments.items()}
+    speakers = read_speakers(data_dir, recordings, speaker_from)
     _check_ids(data_dir, wavs, speakers, texts, segments)
     roots = [*audio_roots, data_dir, data_dir.parent, data_dir.resolve().parent.parent, Path.cwd()]
     sources = {name: _resolve(name, value, data_dir / "wav.scp", roots) for name, value in wavs.items()}
-    files = {name: path for name, (path, _) in sources.items()}
     ages = read_table(data_dir / "spk2age") if (data_dir / "spk2age").is_file() else {}
-    with tempfile.TemporaryDirectory(prefix="kaldi-") as name:
-        folder = Path(name)
-        _write_table(folder / "wav.scp", {key: str(path) for key, path in files.items()})
-        # lhotse would open every file for its duration, which is read with the samples later.
-        _write_table(folder / "reco2dur", dict.fromkeys(files, "1000000"))
-        # Nor does it read a line with an id alone, which is what an utterance without a transcript looks like.
-        _write_table(folder / "text", {key: texts.get(key) or "-" for key in speakers})
-        _write_table(folder / "utt2spk", speakers)
-        if segments is not None:
-            _write_table(folder / "segments", segments)
-        if (data_dir / "spk2gender").is_file():
-            _write_table(folder / "spk2gender", read_table(data_dir / "spk2gender"))
-        try:
-            _, supervisions, _ = load_kaldi_data_dir(folder, sampling_rate=sampling_rate)
-        except (AssertionError, KeyError, ValueError) as error:
-            raise UserError(f"{data_dir}: lhotse cannot read it ({type(error).__name__}: {error})") from None
+    genders = read_table(data_dir / "spk2gender") if (data_dir / "spk2gender").is_file() else {}
     utterances = []
-    for row in supervisions or ():
-        to_the_end = segments is None or segments[row.id].split()[2] == "-1"
+    for key, speaker in sorted(speakers.items()):
+        span = segments[key] if segments is not None else Segment(key)
+        channel = sources[span.recording][1]
         utterances.append(
             Utterance(
-                id=row.id,
-                audio=files[row.recording_id],
-                speaker=row.speaker,
-                text=texts.get(row.id, ""),
-                recording_id=row.recording_id,
-                start=row.start,
-                duration=None if to_the_end else row.duration,
-                gender=_gender(row.gender),
-                custom={"age": int(ages[row.speaker])} if ages.get(row.speaker, "").isdigit() else {},
-                channel=sources[row.recording_id][1],
+                id=key,
+                audio=sources[span.recording][0],
+                speaker=speaker,
+                text=texts.get(key, ""),
+                recording_id=span.recording,
+                start=span.start,
+                duration=None if span.end is None else span.end - span.start,
+                gender=_gender(genders.get(speaker)),
+                custom={"age": int(ages[speaker])} if ages.get(speaker, "").isdigit() else {},
+                channel=channel if span.channel is None else span.channel,
             )
         )
-    return sorted(utterances, key=lambda row: row.id)
+    return utterances
 
 
 def _transcripts(path: Path) -> dict[str, str]:
@@ -96,33 +78,20 @@ def _transcripts(path: Path) -> dict[str, str]:
     return texts
 
 
-def _recordings(data_dir: Path, wavs: Mapping[str, str], segments: Mapping[str, str] | None) -> dict[str, str]:
-    """Each utterance's recording; where there are no segments they have one name."""
-    if segments is None:
-        return {name: name for name in wavs}
-    for name, value in segments.items():
-        fields = value.split()
-        if len(fields) != 3 or not all(re.fullmatch(r"-?\d+(\.\d*)?", field) for field in fields[1:]):
-            raise UserError(f"{data_dir / 'segments'}: {name}: expected RECORDING START END, found {value!r}")
-        if fields[0] not in wavs:
-            raise UserError(f"{data_dir / 'segments'}: {name} belongs to recording {fields[0]!r}, which wav.scp does not have")
-    return {name: value.split()[0] for name, value in segments.items()}
-
-
 def _check_ids(
     data_dir: Path,
     wavs: Mapping[str, str],
     speakers: Mapping[str, str],
     texts: Mapping[str, str],
-    segments: Mapping[str, str] | None,
+    segments: Mapping[str, Segment] | None,
 ) -> None:
-    utterances = segments if segments is not None else wavs
+    utterances = set(segments if segments is not None else wavs)
     where = "segments" if segments is not None else "wav.scp"
     table = "utt2spk" if (data_dir / "utt2spk").is_file() else "spk2utt"
     for missing, message in (
-        (sorted(set(utterances) - set(speakers)), f"are in {where} and not in {table}"),
-        (sorted(set(speakers) - set(utterances)), f"are in {table} and not in {where}"),
-        (sorted(set(texts) - set(utterances)), f"are in text and not in {where}"),
+        (sorted(utterances - set(speakers)), f"are in {where} and not in {table}"),
+        (sorted(set(speakers) - utterances), f"are in {table} and not in {where}"),
+        (sorted(set(texts) - utterances), f"are in text and not in {where}"),
     ):
         if missing:
             raise UserError(
@@ -165,7 +134,3 @@ def _refused_command(name: str, value: str, table: Path, roots: Sequence[Path]) 
 
 def _gender(value: str | None) -> str | None:
     return {"m": "M", "f": "F"}.get(value.lower(), value) if value else None
-
-
-def _write_table(path: Path, table: dict[str, str]) -> None:
-    path.write_text("".join(f"{key} {value}\n" for key, value in sorted(table.items())), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from asr_distill.base import UserError, split_words, text_lines
@@ -28,6 +29,42 @@ def read_table(path: Path, empty: bool = False) -> dict[str, str]:
             raise UserError(f"{path}, line {number}: duplicate id {key!r}; ids must be unique")
         table[key] = rest[0] if rest else ""
     return table
+
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A line of segments: where an utterance is in its recording, seconds; ``end`` None: the recording's end."""
+
+    recording: str
+    start: float = 0.0
+    end: float | None = None
+    channel: int | None = None
+
+
+def read_segments(path: Path, recordings: Mapping[str, str]) -> dict[str, Segment]:
+    """The segments by utterance, as Kaldi reads them: an end of -1 is the recording's, a fifth field the channel, from 0.
+
+    Raises `UserError` naming the line that is another, or of a recording that is not in ``recordings``.
+    """
+    segments = {}
+    for key, value in read_table(path).items():
+        problem, fields = "", value.split()
+        numbers = all(_NUMBER.fullmatch(field) for field in fields[1:3])
+        if len(fields) not in (3, 4) or not numbers or not all(field.isdecimal() for field in fields[3:]):
+            problem = "expected RECORDING START END, perhaps with a CHANNEL behind"
+        elif fields[0] not in recordings:
+            problem = f"belongs to recording {fields[0]!r}, which wav.scp does not have"
+        elif float(fields[1]) < 0 or (float(fields[2]) != -1 and float(fields[2]) <= float(fields[1])):
+            problem = "expected a start of 0 or more, and an end that is later, or -1 for the recording's"
+        if problem:
+            raise UserError(f"{path}, line {line_of(path, key)}: {key}: {problem}, found {value!r}")
+        end = float(fields[2])
+        channel = int(fields[3]) if len(fields) == 4 else None
+        segments[key] = Segment(fields[0], float(fields[1]), None if end == -1 else end, channel)
+    return segments
 
 
 def line_of(path: Path, key: str) -> int:

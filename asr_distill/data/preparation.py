@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, end_with_parent, run_as_command
 from asr_distill.data.corpora import AudioOptions
 
 
@@ -56,19 +56,7 @@ def share(text: str) -> float:
 
 
 def run_script(main: Callable[[Sequence[str] | None], None]) -> int:
-    """Runs a preparation script: log lines to standard error, a `UserError` as one message and exit status 1."""
+    """Runs a preparation script: log lines to standard error, and the exit status of `run_as_command`."""
+    end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    try:
-        main(None)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # a full disk, no permission, a file for a folder
-        if error.errno is None:
-            raise
-        print(f"error: {error.filename or 'the output'}: {error.strerror}; mend that and run it again", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-written is left", file=sys.stderr)
-        return 130
-    return 0
+    return run_as_command(Path(sys.argv[0]).name, lambda: main(None))

@@ -7,7 +7,7 @@ from typing import Any
 
 from asr_distill.base import UserError
 from asr_distill.data.corpora import Utterance
-from asr_distill.data.speaker_choice import RULE, choose_speakers
+from asr_distill.data.speaker_choice import RULE, choose_speakers, evenly_spaced
 
 DEV_SHARE = 0.1  # of the speakers
 FEWEST_SPEAKERS = 5
@@ -15,7 +15,7 @@ LARGEST_DEV = 1 / 3  # of the utterances
 
 
 def set_aside_dev(
-    utterances: Sequence[Utterance], dev_speakers: int | None = None
+    utterances: Sequence[Utterance], dev_speakers: int | None = None, *, allow_shared_speakers: bool = False
 ) -> tuple[list[Utterance], list[Utterance], dict[str, Any]]:
     """The training part without its dev speakers, those, and the rule for corpus.json.
 
@@ -23,8 +23,13 @@ def set_aside_dev(
     chosen as `choose_speakers` does, balanced by gender where it is known: the same corpus gives the same speakers. Raises
     `UserError` where there are fewer than `FEWEST_SPEAKERS` and no number is given, not enough for it, or where the chosen have
     more than a third of the utterances.
+
+    allow_shared_speakers: where there are fewer than `FEWEST_SPEAKERS` and no number is given, whole recordings are set aside
+    instead, and dev has the speakers of train.
     """
     together = _together(utterances)
+    if allow_shared_speakers and dev_speakers is None and len(set(together.values())) < FEWEST_SPEAKERS:
+        return _recordings_aside(utterances)
     genders: dict[str, set[str]] = {name: set() for name in together.values()}
     for row in utterances:
         genders[together[row.speaker]].add(row.gender or "?")
@@ -33,7 +38,8 @@ def set_aside_dev(
     if dev_speakers is None and len(genders) < FEWEST_SPEAKERS:
         raise UserError(
             f"the training part has {len(genders)} speakers (those who share a recording count once), too few to set some aside"
-            f" for dev, which takes {FEWEST_SPEAKERS}. Next: give dev data of its own (--dev), or --dev-speakers 1"
+            f" for dev, which takes {FEWEST_SPEAKERS}. Next: give dev data of its own (--dev), --dev-speakers 1, or"
+            " --allow-shared-speakers: then some recordings of the same speakers are dev"
         )
     size = dev_speakers or max(1, round(DEV_SHARE * len(genders)))
     groups = {name: "".join(sorted(found)) for name, found in genders.items()}
@@ -50,6 +56,25 @@ def set_aside_dev(
         "dev_speakers": sorted({row.speaker for row in dev}),
     }
     return [row for row in utterances if together[row.speaker] not in chosen], dev, rule
+
+
+def _recordings_aside(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance], dict[str, Any]]:
+    """A tenth of the recordings, but five where there are 25 or more: the scale is chosen on them."""
+    recordings = sorted({row.recording_id or row.id for row in utterances})
+    if len(recordings) < FEWEST_SPEAKERS:
+        raise UserError(
+            f"the training part has {len(recordings)} recordings, too few to set some aside for dev, which takes"
+            f" {FEWEST_SPEAKERS}. Next: give dev data of its own (--dev)"
+        )
+    size = max(1, round(DEV_SHARE * len(recordings)), min(5, len(recordings) // 5))
+    chosen = set(evenly_spaced(recordings, size))
+    dev = [row for row in utterances if (row.recording_id or row.id) in chosen]
+    rule = {
+        "rule": f"dev: {size} of {len(recordings)} recordings of the training part, evenly spaced in sorted order, since there"
+        f" are fewer than {FEWEST_SPEAKERS} speakers; their speakers are in both",
+        "dev_speakers": sorted({row.speaker for row in dev}),
+    }
+    return [row for row in utterances if (row.recording_id or row.id) not in chosen], dev, rule
 
 
 def check_recordings(parts: Mapping[str, Sequence[Utterance]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from asr_distill.base import atomic_directory, escape_token, write_json, write_jsonl, write_text
 from asr_distill.decoding.evaluation import DecodedUtterance
 
+DECODE_FILE = "decode.json"
 # (word, start in seconds, duration in seconds)
 WordTimes = Sequence[tuple[str, float, float]]
 
@@ -30,7 +31,7 @@ def write_decode_directory(
     ``word_times`` by utterance id; an utterance without them gets `path_word_times`. ``extra`` adds keys to an utterance's row.
     """
     word_times, extra = word_times or {}, extra or {}
-    with atomic_directory(directory) as folder:
+    with atomic_directory(directory, kind=DECODE_FILE) as folder:
         write_jsonl(folder / "hypotheses.jsonl", ({**u.row(split), **extra.get(u.id, {})} for u in utterances))
         write_text(folder / "hyp.trn", "".join(_trn(u.result.words, u.id) for u in utterances))
         write_text(folder / "ref.trn", "".join(_trn(u.reference, u.id) for u in utterances if u.reference is not None))
@@ -41,7 +42,7 @@ def write_decode_directory(
         write_text(folder / "hyp.ctm", "".join(lines))
         if any(utterance.result.nbest is not None for utterance in utterances):
             write_jsonl(folder / "nbest.jsonl", (_nbest_row(utterance) for utterance in utterances))
-        write_json(folder / "decode.json", summary)
+        write_json(folder / DECODE_FILE, summary)
 
 
 def path_word_times(utterance: DecodedUtterance, frame_shift: float = 0.01) -> list[tuple[str, float, float]]:

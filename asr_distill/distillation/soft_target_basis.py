@@ -22,12 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from asr_distill.base import UserError, hash_of_file
+from asr_distill.base import UserError, hash_of_file, read_array
 from asr_distill.distillation.combine import soften
-from asr_distill.distillation.soft_target_shards import AGAIN, TAIL_BASIS, TAIL_SHAPE, map_array, save_array
+from asr_distill.distillation.soft_target_shards import AGAIN, TAIL_BASIS, TAIL_SHAPE, save_array
 
 SAMPLE_VALUES, SAMPLE_FRAMES = 1 << 26, 1 << 16  # whichever is reached first: 256 MB in float32, 4,793 frames of 14,000 classes
 _FLOOR = -50.0  # nats; higher, and at T = 10 the tail of a teacher that is certain would be lost
@@ -126,10 +125,10 @@ class TailBasis:
             (TAIL_SHAPE, "tail_shape_sha256", num_temperatures),
             (TAIL_BASIS, "tail_basis_sha256", 1 + rank),
         ):
-            array = map_array(folder / file, (rows, num_classes), "float32")
+            array = read_array(folder / file, (rows, num_classes), "float32", again=AGAIN)
             if hash_of_file(folder / file) != meta[name]:
                 raise UserError(f"{folder / file} changed since it was written; remove {folder} and {AGAIN}")
-            arrays.append(torch.from_numpy(np.array(array)))
+            arrays.append(torch.from_numpy(array))
         return cls(arrays[1][0], arrays[1][1:], arrays[0])
 
 

@@ -14,20 +14,20 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import read_magic
 
 from asr_distill.base import (
     UserError,
-    atomic_path,
     found_instead,
+    free_name,
     from_mapping,
     hash_of_file,
     hash_of_object,
+    read_array,
     read_json,
+    write_array,
     write_json,
 )
 
@@ -115,7 +115,7 @@ class Shard:
     def records(self, folder: Path, bytes_per_frame: int) -> np.ndarray:
         """``(frames, bytes_per_frame)`` uint8, memory-mapped. Raises `UserError` where the file holds something else."""
         path = shard_path(folder, self.index)
-        return map_array(path, (self.num_frames, bytes_per_frame), "uint8")
+        return read_array(path, (self.num_frames, bytes_per_frame), "uint8", mapped=True, again=AGAIN)
 
 
 def shard_path(folder: Path, index: int, suffix: str = ".npy") -> Path:
@@ -123,32 +123,17 @@ def shard_path(folder: Path, index: int, suffix: str = ".npy") -> Path:
     return folder / f"shard-{index:05d}{suffix}"
 
 
-def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """A memory-mapped array. Raises `UserError` naming the file where it is not of this shape and dtype."""
-    try:
-        with open(path, "rb") as stream:
-            read_magic(stream)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, SyntaxError, TokenError) as error:  # the last two of a header whose bytes changed
-        raise UserError(f"{path} cannot be mapped ({error}); {AGAIN}") from None
-    if array.shape != shape or array.dtype != np.dtype(dtype):
-        raise UserError(f"{path} holds {array.dtype} {array.shape}, expected {dtype} {shape}; {AGAIN}")
-    return array
-
-
 def save_array(path: Path, array: np.ndarray) -> str:
     """Writes an array in one move; returns the SHA-256 of the file."""
-    with atomic_path(path) as temporary:
-        with open(temporary, "wb") as stream:
-            np.save(stream, array)
-        return hash_of_file(temporary)
+    write_array(path, array)
+    return hash_of_file(path)
 
 
 def read_meta(path: Path) -> dict[str, Any]:
     """``meta.json`` of a store. Raises `UserError` where the folder is something else or of another version."""
     if not (path / META).is_file():
-        found = found_instead(path, "write one with `asr-distill soft-targets`")
-        raise UserError(f"{path} is not a soft-target store (it has no {META}); {found}")
+        again = f"write one with `asr-distill soft-targets --output {free_name(path)}`"
+        raise UserError(f"{path} is not a soft-target store (it has no {META}); {found_instead(path, again)}")
     meta = read_json(path / META)
     if not isinstance(meta, dict) or meta.get("kind") != KIND:
         raise UserError(

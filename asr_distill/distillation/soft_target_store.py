@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_distill.base import UserError, hash_of_file, hash_of_object
+from asr_distill.base import UserError, hash_of_file, hash_of_object, read_array
 from asr_distill.distillation.soft_target_modes import NUM_SAMPLES, TAIL_RANK, TEMPERATURES, TOP_K, Encoding
 from asr_distill.distillation.soft_target_shards import (
     AGAIN,
@@ -22,7 +22,6 @@ from asr_distill.distillation.soft_target_shards import (
     TAIL_BASIS,
     TAIL_SHAPE,
     Shard,
-    map_array,
     read_meta,
 )
 from asr_distill.distillation.soft_target_writer import SoftTargetWriter
@@ -265,7 +264,7 @@ class SoftTargetStore:
         return shape, self._read_array(TAIL_BASIS, 1 + rank)[1:] if rank else None
 
     def _read_array(self, file: str, rows: int) -> torch.Tensor:
-        array = np.array(map_array(self.path / file, (rows, self.num_classes), "float32"))
+        array = read_array(self.path / file, (rows, self.num_classes), "float32", again=AGAIN)
         if hash_of_file(self.path / file) != self.meta.get(_TAIL_FILES[file]):
             raise UserError(f"{self.path / file} changed since the store was written; {AGAIN}")
         return torch.from_numpy(array).to(self.device)

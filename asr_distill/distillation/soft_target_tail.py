@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr_distill.base import UserError, atomic_path
+from asr_distill.base import read_array, write_array
 
 _FLOOR = 1e-6  # of the uniform share: no class is impossible because it was never seen in a tail
 
@@ -56,20 +56,13 @@ class TailSums:
 
     def save(self, path: Path) -> None:
         """Writes the sums of a shard, for whoever finishes the store."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, np.concatenate([self.values.reshape(-1), self.totals]))
+        write_array(path, np.concatenate([self.values.reshape(-1), self.totals]))
 
     @classmethod
     def load(cls, path: Path, num_temperatures: int, num_classes: int) -> TailSums:
         """Reads what `save` wrote. Raises `UserError` naming the file where it is missing or of another shape."""
         sums = cls(num_temperatures, num_classes)
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); remove its shard and run `asr-distill soft-targets` again"
-            ) from None
-        if values.shape != (sums.values.size + sums.totals.size,) or values.dtype != np.float64:
-            raise UserError(f"{path} holds {values.dtype} {values.shape}: not of this store; remove its shard and run it again")
+        again = "remove its shard and run `asr-distill soft-targets` again"
+        values = read_array(path, (sums.values.size + sums.totals.size,), "float64", again=again)
         sums.values, sums.totals = values[: sums.values.size].reshape(sums.values.shape), values[sums.values.size :]
         return sums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_distill.base import UserError, atomic_path, hash_of_file, hash_of_object, only_process, write_json
+from asr_distill.base import UserError, atomic_path, hash_of_file, hash_of_object, only_writer, write_json
+from asr_distill.base.digests import DIGESTS_FILE, TEMPORARY
 from asr_distill.distillation.soft_target_basis import SAMPLE_FRAMES, SAMPLE_VALUES, TailBasis
 from asr_distill.distillation.soft_target_modes import Encoding, seed_of
 from asr_distill.distillation.soft_target_shards import (
@@ -29,7 +30,6 @@ from asr_distill.distillation.soft_target_tail import TailSums
 
 SHARD_FRAMES, SHARD_BYTES = 1 << 18, 256 << 20  # whichever is reached first; a shard is gathered in memory
 _TAIL_SUMS = ".tail-sums.npy"
-_LOCK = ".lock"
 _TOLERANCE = 1e-2  # nats by which a given row may fail to be normalised
 _HALF_TOLERANCE = 0.1  # the same for rows in bf16 or fp16, as `combine_posteriors` has it
 
@@ -135,21 +135,19 @@ class SoftTargetWriter:
                 shards=[shard.hash for shard in self._shards],
             )
             write_json(self.path / META, self._meta)
-        for leftover in self.path.glob(f"shard-*{_TAIL_SUMS}"):
-            leftover.unlink()
+            self._remove_leftovers()
 
     def __enter__(self) -> SoftTargetWriter:
+        locked = only_writer(self.path / META, f"writing soft targets to {self.path}")
         if self.complete:  # nothing will be written, perhaps nothing can be
+            with suppress(UserError, OSError), locked:
+                self._remove_leftovers()
             return self
-        lock, make_folder = self.path / _LOCK, lambda: self.path.mkdir(parents=True, exist_ok=True)
-        self._entered.enter_context(only_process(lock, f"writing soft targets to {self.path}", make_folder))
-        self._entered.callback(lock.unlink, missing_ok=True)
+        self._entered.enter_context(locked)
         if len(list(self.path.glob("shard-*.json"))) != len(self._shards):  # since this writer looked
             self._entered.close()
             raise UserError(f"{self.path}: another process has written a shard meanwhile; run this again to continue its work")
-        for temporary in self.path.glob(".*-*"):  # of a writer that was killed
-            if temporary.is_file():
-                temporary.unlink()
+        self._remove_leftovers()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -157,18 +155,26 @@ class SoftTargetWriter:
             if kind is None:
                 self.finish()
 
+    def _remove_leftovers(self) -> None:
+        """What writers who were killed left unfinished."""
+        for leftover in [*self.path.glob(f"{TEMPORARY}*"), *(self.path.glob(f"shard-*{_TAIL_SUMS}") if self.complete else ())]:
+            if leftover.is_file() and leftover.suffix != ".lock":
+                leftover.unlink()
+
     def _continue_or_begin(self, settings: dict[str, Any]) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, expected the name of a folder to write; name another place")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        names = sorted(
+            file.name for file in self.path.glob("*") if not file.name.startswith(TEMPORARY) and file.name != DIGESTS_FILE
+        )
+        if not names:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / META, self._meta)
             return
         if not (self.path / META).is_file():
-            names = ", ".join(sorted(file.name for file in self.path.iterdir())[:3])
             raise UserError(
-                f"{self.path} has files but no {META} ({names}, ...): it is not a store that could be continued; name another"
-                " folder, or remove this one to write it anew"
+                f"{self.path} has files but no {META} ({', '.join(names[:3])}, ...): it is not a store that could be continued;"
+                " name another folder, or move these files away"
             )
         found = read_meta(self.path)
         expected = {**settings, "tail_rank": self.encoding.tail_rank}

@@ -4,6 +4,7 @@ Comes in: audio of cuts. Goes out: ``(T, 40)`` float32 per cut through lhotse's 
 Open ``fbank.py`` first, then ``extraction.py`` for whole corpora.
 """
 
+from asr_distill.features.audio import recording_of
 from asr_distill.features.extraction import ExtractionReport, extract_features, speed_copies
 from asr_distill.features.fbank import Fbank40, Fbank40Config, config_difference
 from asr_distill.features.normalisation import Normalisation, NormalisationAccumulator, NormalisationKind
@@ -22,5 +23,6 @@ __all__ = [
     "SpecAugmentConfig",
     "config_difference",
     "extract_features",
+    "recording_of",
     "speed_copies",
 ]

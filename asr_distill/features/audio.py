@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from lhotse import MonoCut, MultiCut, Recording
 from lhotse.audio import AudioSource
-from lhotse.augmentation import AudioTransform
+from lhotse.augmentation import AudioTransform, Resample, Speed
 from lhotse.utils import compute_num_samples, fastcopy
 from numpy.typing import NDArray
 
 from asr_distill.base import UserError
 from asr_distill.features.audio_files import audio_info, open_audio
-from asr_distill.features.resampling import fitted, resample
+from asr_distill.features.resampling import change_speed, fitted, resample
 from asr_distill.features.sources import check_sources, is_allowed_command
 
 _LENGTH_TOLERANCE = 0.025  # seconds; lossy formats differ a little in length from decoder to decoder
@@ -130,7 +130,7 @@ def _recorded(cut: MonoCut) -> NDArray[np.float32]:
             message if message.startswith("cut ") else f"{name_of(cut)}: {_without_path(message, source.source)}"
         ) from None
     for change in changes:
-        samples = np.asarray(change(samples[None], recording.sampling_rate), np.float32)[0]
+        samples = _changed(samples, change, recording.sampling_rate)
     if abs(len(samples) - cut.num_samples) > _LENGTH_TOLERANCE * cut.sampling_rate:
         raise UserError(
             f"{name_of(cut)}: the manifest says {cut.num_samples} samples, the audio has {len(samples)}; make it anew"
@@ -153,6 +153,7 @@ def _part_of_file(
     """``(n,)`` samples of the cut's channel; ``plain``: the recording is the file as it is, and must agree with it."""
     audio, recording = open_audio(path), cut.recording
     rate = audio.sampling_rate
+    tolerance = max(_LENGTH_TOLERANCE, audio.filling / rate)
     if audio.channels != len(channels):
         raise UserError(
             f"{name_of(cut)}: the file has {audio.channels} channels, the manifest says {len(channels)}; make it anew"
@@ -163,20 +164,30 @@ def _part_of_file(
                 f"{name_of(cut)}: the file is at {rate} Hz, the manifest says {recording.sampling_rate} Hz; make it anew"
             )
         seconds = audio.num_samples / rate
-        if abs(seconds - recording.duration) > _LENGTH_TOLERANCE:
+        if abs(seconds - recording.duration) > tolerance:
             raise UserError(
                 f"{name_of(cut)}: the file has {seconds:.3f} s, the manifest says {recording.duration:.3f} s: it is truncated,"
-                " was changed, or its length was counted wrongly; fetch it again or make the manifest anew"
+                " was changed, or its length was counted wrongly; fetch it again, or make the manifest anew (recordings by"
+                " asr_distill.features.recording_of, where lhotse counts less than there is)"
             )
     start, count = compute_num_samples(offset, rate), compute_num_samples(duration, rate)
     there = max(0, min(count, audio.num_samples - start))
-    if count - there > _LENGTH_TOLERANCE * rate:
+    if count - there > tolerance * rate:
         raise UserError(
             f"{name_of(cut)}: it ends at {offset + duration:.3f} s of a file of {audio.num_samples / rate:.3f} s; fetch it"
             " again or make the manifest anew"
         )
     samples = fitted(audio.read(start, there)[channels.index(cut.channel)], count)
     return resample(samples, rate, recording.sampling_rate) if plain else samples
+
+
+def _changed(samples: NDArray[np.float32], change: AudioTransform, sampling_rate: int) -> NDArray[np.float32]:
+    """What lhotse's transform makes of ``(n,)`` samples; resampled by our filter, for lhotse's depends on what is installed."""
+    if isinstance(change, Resample):
+        return resample(samples, change.source_sampling_rate, change.target_sampling_rate)
+    if isinstance(change, Speed):
+        return change_speed(samples, sampling_rate, change.factor)
+    return np.asarray(change(samples[None], sampling_rate), np.float32)[0]
 
 
 def _without_path(message: str, path: str) -> str:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, check_file
 from asr_distill.features.containers.aiff import aiff_samples, au_samples
 from asr_distill.features.containers.decoded import DecodedSamples
 from asr_distill.features.containers.flac import FLAC_MAGIC, FlacSamples, flac_samples
-from asr_distill.features.containers.mpeg import is_mpeg, mpeg_samples
+from asr_distill.features.containers.mpeg import id3_length, is_mpeg, mpeg_samples
 from asr_distill.features.containers.ogg import OGG_MAGIC, ogg_samples
 from asr_distill.features.containers.plain import PlainSamples
 from asr_distill.features.containers.sphere import SPHERE_MAGIC, sphere_samples
@@ -27,7 +27,8 @@ from asr_distill.features.containers.wave import W64_MAGIC, wave_samples
 
 LOUDEST = 16.0  # samples in +-1 may exceed full scale, never by so much; in 16-bit samples it is next to silence
 _READ = "wav, flac, ogg (Vorbis, Opus), mp3, aiff, au or NIST sphere"
-_KEPT_BYTES = 1 << 28
+_KEPT_BYTES = 1 << 26  # of samples; the last recording is kept however long it is
+_Key = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ class AudioInfo:
 class AudioFile:
     """An audio file that is open for reading, at ``sampling_rate`` hertz; see `open_audio`.
 
-    any_rate: whether the rate is the decoder's choice, as it is of Opus.
+    any_rate: whether the rate is the decoder's choice, as it is of Opus. filling: samples at the end of compressed wav that are
+    none of the recording's, and that other readers count.
     """
 
     def __init__(self, path: Path, source: PlainSamples | DecodedSamples) -> None:
         self.path, self._source = path, source
         self.sampling_rate, self.channels = source.sampling_rate, source.channels
         self.any_rate = isinstance(source, DecodedSamples) and source.any_rate
+        self.filling = source.surplus if isinstance(source, DecodedSamples) else 0
 
     @cached_property
     def num_samples(self) -> int:
@@ -110,6 +113,7 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
 
 
 def _open(path: Path) -> PlainSamples | DecodedSamples:
+    check_file(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; name the audio files in it, such as {path}/*.wav")
     if not path.is_file():
@@ -119,8 +123,9 @@ def _open(path: Path) -> PlainSamples | DecodedSamples:
             head = stream.read(16)
             if not head:
                 raise UserError(f"{path}: the audio file is empty (0 bytes); replace it or leave it out")
-            if head[:3] == b"ID3":  # some write it before FLAC too
-                return mpeg_samples(path)
+            if head[:3] == b"ID3" and len(head) == 16:
+                stream.seek(start := id3_length(head))
+                return flac_samples(path, start) if stream.read(4) == FLAC_MAGIC else mpeg_samples(path)
         if (head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE") or head == W64_MAGIC:
             return wave_samples(path)
         if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -147,23 +152,29 @@ class _Recent:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, int, int, int], NDArray[np.float32]] = OrderedDict()
+        self._busy: dict[_Key, threading.Lock] = {}
+        self._kept: OrderedDict[_Key, NDArray[np.float32]] = OrderedDict()
 
     def samples(self, source: DecodedSamples) -> NDArray[np.float32]:
         stat = source.path.stat()
         key = str(source.path), stat.st_size, stat.st_mtime_ns, stat.st_ino
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        samples = source.read_all()
-        samples.flags.writeable = False
-        with self._lock:
-            self._kept[key] = samples
-            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
-                self._kept.popitem(last=False)
-            if samples.nbytes > _KEPT_BYTES:
-                del self._kept[key]
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:  # one thread decodes, the others wait for it
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+            try:
+                samples = source.read_all()
+            finally:
+                with self._lock:
+                    self._busy.pop(key, None)
+            samples.flags.writeable = False
+            with self._lock:
+                self._kept[key] = samples
+                while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
         return samples
 
 

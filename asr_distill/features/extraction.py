@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from lhotse import CutSet
 from lhotse.features.base import Features
-from lhotse.features.io import NumpyFilesWriter
 from lhotse.utils import fastcopy
 
-from asr_distill.base import UserError, hash_of_object, track
+from asr_distill.base import DiskError, UserError, check_space, hash_of_object, track
+from asr_distill.features.array_files import ArrayFiles
 from asr_distill.features.audio import audio_files, name_of, pick_channel, read_samples
 from asr_distill.features.fbank import Fbank40, Fbank40Config
-from asr_distill.features.resampling import change_speed, count_at_speed, resampled_count
+from asr_distill.features.frame_counts import frames_of_samples
+from asr_distill.features.resampling import change_speed
 
 _log = logging.getLogger("asr_distill")
 _LISTED = 20  # bad utterances named in one message
@@ -59,7 +60,7 @@ def extract_features(
     channel: int | None = None,
     max_bad_share: float = 0.0,
 ) -> ExtractionReport:
-    """Computes the features of every cut and stores each under ``folder`` as a float32 numpy file.
+    """Computes the features of every cut and stores each under ``folder`` as a float32 numpy file (see `array_files`).
 
     A cut whose features are there already (same audio file, span, speed and configuration) is not computed again.
     jobs: threads. speeds: each cut is stored once for each. channel: which one of a recording with several.
@@ -71,7 +72,6 @@ def extract_features(
     for factor in speeds:
         if not 0.5 <= factor <= 2 or abs(config.sampling_rate * factor - round(config.sampling_rate * factor)) > 1e-6:
             raise UserError(f"speed {factor}: expected a factor from 0.5 to 2 that gives a whole sampling rate")
-    worker = _Worker(Path(folder), config, tuple(dict.fromkeys(speeds)), channel)
     pending = list(cuts)
     occurrences = Counter(cut.id for cut in pending)
     if len(occurrences) < len(pending):
@@ -80,23 +80,37 @@ def extract_features(
     done: list[Any] = []
     report = ExtractionReport(CutSet.from_cuts([]))
     rates: Counter[int] = Counter()
-    for cut, outcome in track(_in_threads(worker, pending, jobs), f"features to {folder}", len(pending), "cuts"):
-        if isinstance(outcome, UserError):
-            report.bad[cut.id] = str(outcome)
-            continue
-        for stored, was_there in outcome:
-            done.append(stored)
-            report.reused += was_there
-            report.computed += not was_there
-            report.num_frames += stored.features.num_frames
-        if cut.sampling_rate != config.sampling_rate:
-            rates[int(cut.sampling_rate)] += 1
+    check_space(folder, _bytes_to_come(pending, Path(folder), config, speeds), "the features")
+    with ArrayFiles(Path(folder).resolve()) as arrays:  # manifests name it, and are read from other working directories
+        worker = _Worker(arrays, config, tuple(dict.fromkeys(speeds)), channel)
+        for cut, outcome in track(_in_threads(worker, pending, jobs), f"features to {folder}", len(pending), "cuts"):
+            if isinstance(outcome, UserError):
+                report.bad[cut.id] = str(outcome)
+                continue
+            for stored, was_there in outcome:
+                done.append(stored)
+                report.reused += was_there
+                report.computed += not was_there
+                report.num_frames += stored.features.num_frames
+            if cut.sampling_rate != config.sampling_rate:
+                rates[int(cut.sampling_rate)] += 1
     for rate, count in sorted(rates.items()):
         _log.info("resampled %d cuts from %d Hz to %d Hz", count, rate, config.sampling_rate)
+        if rate <= 8000 < config.sampling_rate:
+            _log.info(
+                "speech of %d Hz alone is better served by bands that end where it does: recipes/conf/fbank_8khz.yaml", rate
+            )
     report.resampled = sum(rates.values())
     _judge(report, len(pending), max_bad_share)
     report.cuts = CutSet.from_cuts(done)
     return report
+
+
+def _bytes_to_come(cuts: Sequence[Any], folder: Path, config: Fbank40Config, speeds: Sequence[float]) -> float:
+    """Estimated from durations; arrays that are there already are taken to be some of these."""
+    seconds = sum(cut.duration for cut in cuts) * sum(1 / speed for speed in speeds)
+    there = sum(path.stat().st_size for path in folder.glob("?/*.npy"))
+    return max(0.0, seconds / config.frame_shift * config.num_mel_bins * 4 - there)
 
 
 def _in_threads(worker: _Worker, cuts: Sequence[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
@@ -131,19 +145,18 @@ def _judge(report: ExtractionReport, total: int, max_bad_share: float) -> None:
 class _Worker:
     """Features of one cut at every speed; a `UserError` is handed back, since one bad utterance must not stop the rest."""
 
-    def __init__(self, folder: Path, config: Fbank40Config, speeds: tuple[float, ...], channel: int | None) -> None:
-        folder = folder.resolve()  # manifests name it, and are read from other working directories
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+    def __init__(self, arrays: ArrayFiles, config: Fbank40Config, speeds: tuple[float, ...], channel: int | None) -> None:
+        self.writer = arrays
         self.config = config
         self.speeds = speeds
         self.channel = channel
         self.extractor = Fbank40(config)
-        self.writer = NumpyFilesWriter(folder)
 
     def __call__(self, cut: Any) -> list[tuple[Any, bool]] | UserError:
         try:
             return self._store(pick_channel(cut, self.channel))
+        except DiskError:
+            raise
         except UserError as error:
             return error
 
@@ -151,14 +164,13 @@ class _Worker:
         rate = self.config.sampling_rate
         if cut.recording is None:
             raise UserError(f"{name_of(cut)} has no recording; give a CutSet with recordings, for features are computed anew")
-        num_samples = resampled_count(cut.num_samples, int(cut.sampling_rate), rate)
         target = cut if cut.sampling_rate == rate else cut.resample(rate)
         samples: np.ndarray | None = None
         stored = []
         for factor, copy in speed_copies(target, self.speeds):
             key = self._key(cut, factor)
-            num_frames = self.config.num_frames(count_at_speed(num_samples, factor))
-            there = self._is_there(key, num_frames)
+            num_frames = frames_of_samples(cut.num_samples, int(cut.sampling_rate), self.config, factor)
+            there = self.writer.holds(key, (num_frames, self.config.num_mel_bins))
             if not there:
                 if samples is None:
                     samples = read_samples(cut, rate)
@@ -182,16 +194,6 @@ class _Worker:
         }
         return hash_of_object(identity)[:32]
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:3] / f"{key}.npy"
-
-    def _is_there(self, key: str, num_frames: int) -> bool:
-        try:  # mapping a file that was cut short fails
-            features = np.load(self._path(key), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
-            return False
-        return features.shape == (num_frames, self.config.num_mel_bins) and features.dtype == np.float32
-
     def _attach(self, cut: Any, key: str, num_frames: int) -> Any:
         features = Features(
             type=Fbank40.name,
@@ -203,17 +205,8 @@ class _Worker:
             duration=cut.duration,
             storage_type=self.writer.name,
             storage_path=str(self.writer.storage_path),
-            storage_key=f"{key[:3]}/{key}.npy",
+            storage_key=self.writer.storage_key(key),
             recording_id=cut.recording_id,
             channels=cut.channel,
         )
         return fastcopy(cut, features=features)
-
-
-def remove_unreferenced(folder: str | Path, cuts: Iterable[Any]) -> int:
-    """Removes the feature files under ``folder`` that no cut refers to (left by earlier configurations); returns how many."""
-    kept = {cut.features.storage_key for cut in cuts}
-    stale = [path for path in Path(folder).glob("???/*.npy") if f"{path.parent.name}/{path.name}" not in kept]
-    for path in stale:
-        path.unlink()
-    return len(stale)

@@ -48,6 +48,9 @@ class Fbank40Config:
     def __post_init__(self) -> None:
         if self.sampling_rate <= 0 or self.frame_shift <= 0 or self.frame_length <= 0 or self.num_mel_bins <= 0:
             raise ValueError("sampling_rate, frame_length, frame_shift and num_mel_bins must be above 0")
+        for name, most in (("sampling_rate", 1_000_000), ("frame_length", 1), ("frame_shift", 1), ("num_mel_bins", 1000)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at most {most}")
         if int(self.sampling_rate * 0.001 * (self.frame_shift * 1000.0) + 1e-6) != self.shift_samples or self.shift_samples < 1:
             raise ValueError(
                 f"frame_shift {self.frame_shift} s at {self.sampling_rate} Hz is {self.frame_shift * self.sampling_rate:.3f}"

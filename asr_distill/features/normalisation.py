@@ -8,9 +8,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 
-from asr_distill.base import UserError, atomic_path, hash_of_object, read_json, write_json
+from asr_distill.base import UserError, hash_of_object, read_json, read_tensors, write_json, write_tensors
 
 NormalisationKind = Literal["none", "corpus", "speaker", "utterance"]
 UnknownSpeaker = Literal["error", "utterance"]
@@ -127,9 +126,8 @@ class Normalisation:
             "mean": np.stack([row.mean for row in rows]) if rows else np.zeros((0, 0)),
             "deviation": np.stack([row.deviation for row in rows]) if rows else np.zeros((0, 0)),
         }
-        with atomic_path(folder / "normalisation.safetensors") as temporary:
-            save_file(tensors, str(temporary))
-        write_json(folder / "normalisation.json", {**self.describe(), "keys": keys})
+        write_tensors(folder / "normalisation.safetensors", tensors, listed=True)
+        write_json(folder / "normalisation.json", {**self.describe(), "keys": keys}, listed=True)
 
     @staticmethod
     def load(folder: str | Path) -> Normalisation:
@@ -137,8 +135,8 @@ class Normalisation:
         folder = Path(folder)
         description = read_json(folder / "normalisation.json")
         path = folder / "normalisation.safetensors"
+        tensors, _ = read_tensors(path)
         try:
-            tensors = load_file(str(path))
             moments = {
                 key: Moments(int(count), mean, deviation)
                 for key, count, mean, deviation in zip(
@@ -146,14 +144,8 @@ class Normalisation:
                 )
             }
             loaded = Normalisation(description["kind"], description["variance"], description["unknown_speaker"], moments)
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist; run the stage that writes it again") from None
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{folder / 'normalisation.json'} and {path.name} do not belong together: {error!r}") from None
-        except Exception as error:  # safetensors raises a class of its own
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path} cannot be read ({error}); run the stage that writes it again") from None
         if loaded.hash != description["hash"]:
             raise UserError(
                 f"{path} is not what {folder / 'normalisation.json'} describes; run the stage that writes them again"

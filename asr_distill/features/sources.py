@@ -7,12 +7,13 @@ in the impulse responses of transforms and in fields of the user's own; and lhot
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError
+from asr_distill.base import LONGEST_LINE, UserError, check_file
 
 # Those of lhotse's that open a file by its name and decode it, without pickle.
 STORAGES = (
@@ -45,14 +46,16 @@ def is_allowed_command(source: Any) -> bool:
 def read_manifest(path: str | Path) -> list[Any]:
     """The entries of a lhotse manifest, all of them, as a list (so that duplicate ids are seen).
 
-    Raises `UserError` where the file is missing, is not a manifest, or an entry names anything but plain files.
+    Raises `UserError` where the file is missing, damaged, is not a manifest, or an entry names anything but plain files.
     """
     from lhotse import CutSet
 
     path = Path(path)
+    check_file(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist; run the stage that writes it first")
     try:
+        _check_line_lengths(path)
         cuts = list(CutSet.from_file(path.absolute()))  # lhotse runs a relative name that begins with "pipe:"
     except Exception as error:  # lhotse raises anything on a line that it cannot read
         reason = " ".join(str(error).split())[:200]
@@ -63,6 +66,15 @@ def read_manifest(path: str | Path) -> list[Any]:
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
     return cuts
+
+
+def _check_line_lengths(path: Path) -> None:
+    """lhotse reads a line whole, and a few kilobytes of gzip unpack to any length."""
+    if path.name.endswith(".gz"):
+        with gzip.open(path) as stream:
+            while line := stream.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise ValueError(f"a line is longer than {LONGEST_LINE >> 20} MiB")
 
 
 def check_sources(cut: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 from asr_distill.base import UserError
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
+_MOST = 1000  # frames on one side, ten seconds
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class ContextWindow:
     right: int = 5
 
     def __post_init__(self) -> None:
-        if self.left < 0 or self.right < 0:
-            raise ValueError(f"a window of {self.left} left and {self.right} right frames: neither may be negative")
+        if not (0 <= self.left <= _MOST and 0 <= self.right <= _MOST):
+            raise ValueError(f"a window of {self.left} left and {self.right} right frames: expected 0 to {_MOST} each")
 
     @property
     def width(self) -> int:

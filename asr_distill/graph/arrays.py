@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from asr_distill.base import UserError
+from asr_distill.lang.openfst import write_fst
 
 _MAGIC = 2125659606
 _CONST_VERSION = 2  # 2 is the unaligned layout, 1 the aligned one
@@ -78,8 +79,7 @@ def from_fst(fst: Any) -> FstArrays:
         raise UserError("the graph is empty: no path leads from its start to a final state; check the lexicon and G")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fst"
-        if not kaldifst.StdConstFst(fst).write(str(path)):
-            raise UserError(f"could not write a temporary FST to {folder}; is the disk full?")
+        write_fst(kaldifst.StdConstFst(fst), path)
         data = path.read_bytes()
     return _parse_const(data)
 

@@ -43,7 +43,8 @@ def read_fst_file(path: str | Path) -> FstFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist; expected an FST: run the stage that writes it, or name the right file")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {found}; expected an FST: run the stage that writes it, or name the right file")
     try:
         data = path.read_bytes()
     except OSError as error:

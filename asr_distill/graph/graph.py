@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, found_instead, read_json
+from asr_distill.base import UserError, found_instead, free_name, read_json
 from asr_distill.graph.arrays import to_fst
 from asr_distill.graph.fst_file import read_fst_file
 from asr_distill.graph.k2_form import K2Form, check_k2_form
@@ -31,8 +31,8 @@ class Graph:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / INFO_NAME).is_file():
-            found = found_instead(self.path, "write one with `asr-distill graph build`")
-            raise UserError(f"{self.path} is not a graph folder (no {INFO_NAME}); {found}")
+            again = f"write one with `asr-distill graph build --output {free_name(self.path)}`"
+            raise UserError(f"{self.path} is not a graph folder (no {INFO_NAME}); {found_instead(self.path, again)}")
         self.info: dict[str, Any] = read_json(self.path / INFO_NAME)
         self._fsas: dict[tuple[str, bool], Any] = {}
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_directory, read_json, write_json, write_text
+from asr_distill.base import UserError, atomic_directory, check_replaceable, has_file, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
 from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
 from asr_distill.graph.k2_form import check_k2_form, to_k2_form
 from asr_distill.graph.labels import read_grammar, read_lexicon_fst, table_hash
+from asr_distill.lang import Lang
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.symbols import read_symbols
 
 if TYPE_CHECKING:
@@ -45,21 +47,23 @@ def build_hclg(
     transitions, ``self_loop_scale`` those of staying or leaving. Raises `UserError` where G and the lexicon do not share
     words, LG cannot be determinised, or the phones of the lang directory are not those of the inventory.
     """
+    check_replaceable(out_dir, kind=INFO_NAME)
     lang_dir, g_fst_path = Path(lang_dir), Path(g_fst_path)
+    # Loading checks its tables and lexicon against the hash in lang.json; a lang directory of Kaldi's has none.
+    lang = Lang.load(lang_dir) if has_file(lang_dir / "lang.json") else None
     phones = read_symbols(lang_dir / "phones.txt")
     check_phones(phones, inventory, lang_dir)
     disambiguation = sorted(number for phone, number in phones.items() if is_disambiguation(phone))
     words = read_symbols(lang_dir / "words.txt")
     clock = Clock()
     lexicon = read_lexicon_fst(lang_dir / "L_disambig.fst", phones, words)
-    grammar = read_grammar(g_fst_path, lang_dir, words, g_words)
+    grammar = read_grammar(g_fst_path, words, g_words)
     lg = compose_lg(to_fst(lexicon), to_fst(grammar))
     clock.stop("LG")
-    lang_info = read_json(lang_dir / "lang.json") if (lang_dir / "lang.json").is_file() else {}
     description = {
         "units": "words",
-        "kind": lang_info.get("kind"),
-        "lang_hash": lang_info.get("hash"),
+        "kind": lang.kind if lang else None,
+        "lang_hash": lang.hash if lang else None,
         **_described_g(g_fst_path),
         "transition_scale": transition_scale,
         "self_loop_scale": self_loop_scale,
@@ -99,9 +103,8 @@ def write_graph(
     check_k2_form(form, inventory.num_senones, str(out_dir))
     clock.stop("k2 form")
     k2_sizes = {"states": form.num_states, "arcs": len(form.arcs), "word_sequences": len(form.sequences)}
-    with atomic_directory(out_dir) as folder:
-        if not to_fst(hclg).write(str(folder / FST_NAME)):
-            raise UserError(f"could not write {out_dir / FST_NAME}; is the disk full?")
+    with atomic_directory(out_dir, kind=INFO_NAME) as folder:
+        write_fst(to_fst(hclg), folder / FST_NAME, out_dir / FST_NAME)
         form.save(folder / K2_NAME)
         write_text(folder / "words.txt", "".join(f"{word} {number}\n" for word, number in words.items()))
         inventory.save(folder / "senones.json")
@@ -234,7 +237,7 @@ def _determinize(fst: Any, name: str, reason: str) -> None:
 def _described_g(path: Path) -> dict[str, Any]:
     """What the file beside G says of how it was made."""
     beside = path.with_suffix(".json")
-    facts = read_json(beside) if beside.is_file() else {}
+    facts = read_json(beside) if has_file(beside) else {}
     facts = facts if isinstance(facts, dict) else {}
     return {"g": path.name, **{name: facts.get(name) for name in ("arpa", "lm_scale", "word_penalty")}}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_path, missing_package
+from asr_distill.base import UserError, missing_package, read_tensors, write_tensors
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.epsilon import WordSequences, remove_input_epsilons, trim
 
@@ -71,8 +71,6 @@ class K2Form:
 
     def save(self, path: Path) -> None:
         """Writes safetensors: no code in the file."""
-        from safetensors.numpy import save_file
-
         words = np.array([word for words in self.sequences for word in words], np.int32)
         offsets = np.cumsum([0] + [len(words) for words in self.sequences]).astype(np.int32)
         tensors = {
@@ -82,21 +80,18 @@ class K2Form:
             "sequence_words": words,
             "sequence_offsets": offsets,
         }
-        with atomic_path(path) as temporary:
-            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, {"num_words": str(self.num_words)})
+        write_tensors(path, tensors, {"num_words": str(self.num_words)})
 
     @staticmethod
     def load(path: Path) -> K2Form:
         """Reads what `save` wrote. Raises `UserError` where the file is missing or damaged."""
-        from safetensors import SafetensorError, safe_open
-
+        again = "run `asr-distill graph build` again"
+        tensors, facts = read_tensors(path, again=again)
         try:
-            with safe_open(str(path), "numpy") as stream:
-                tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - not a dict
-                num_words = int(stream.metadata()["num_words"])
+            num_words = int(facts["num_words"])
             words, offsets = tensors["sequence_words"], tensors["sequence_offsets"]
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a readable k2 graph ({error}); run `asr-distill graph build` again") from None
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} is not a readable k2 graph ({error}); {again}") from None
         sequences = tuple(tuple(int(w) for w in words[a:b]) for a, b in itertools.pairwise(offsets))
         return K2Form(tensors["arcs"], tensors["scores"], tensors["aux"], num_words, sequences)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_distill.base import UserError, hash_of_object, read_json
+from asr_distill.base import UserError, hash_of_object
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.fst_file import FstFile, read_fst_file
 from asr_distill.lang.symbols import read_symbols
@@ -27,21 +27,18 @@ def table_hash(table: Mapping[str, int]) -> str:
     return hash_of_object(sorted((number, name) for name, number in table.items()))
 
 
-def read_grammar(
-    path: str | Path, lang_dir: str | Path, words: Mapping[str, int], given: str | Path | None = None
-) -> FstArrays:
-    """G with the numbers that ``words``, the table of ``lang_dir``, gives to its words.
+def read_grammar(path: str | Path, words: Mapping[str, int], given: str | Path | None = None) -> FstArrays:
+    """G with the numbers that ``words``, the table of a lang directory, gives to its words.
 
     Where its labels are explained: symbol tables within the file, as `asr-distill lang g` writes them; ``given``, the words.txt
-    that it was made with; a JSON file of that command beside it; a words.txt beside it. Words that the lexicon lacks are left
-    out, as those of an ARPA model are. Raises `UserError` where none of these is there, or says that G belongs to another lang
-    directory, and for labels without a name.
+    that it was made with; a words.txt of its own beside it. Words that the lexicon lacks are left out, as those of an ARPA
+    model are. Raises `UserError` where none of these is there, and for labels without a name.
     """
-    path, lang_dir = Path(path), Path(lang_dir)
+    path = Path(path)
     file = read_fst_file(path)
     if file.input_symbols is not None and file.output_symbols is not None:
         return _mapped(file, file.input_symbols, file.output_symbols, words)
-    table = _table_of(path, lang_dir, words) if given is None else read_symbols(given)
+    table = _table_beside(path) if given is None else read_symbols(given)
     names = {number: name for name, number in table.items()}
     return _mapped(file, file.input_symbols or names, file.output_symbols or names, words)
 
@@ -68,35 +65,16 @@ def read_lexicon_fst(path: str | Path, phones: Mapping[str, int], words: Mapping
     return file.arrays
 
 
-def _table_of(path: Path, lang_dir: Path, words: Mapping[str, int]) -> Mapping[str, int]:
-    """The table of a G that holds none itself."""
-    if _made_for(path, lang_dir):
-        return words
-    beside = path.parent / "words.txt"
-    # A file copied into a lang directory of ours lies beside a words.txt that need not be its own.
-    if beside.is_file() and not (path.parent / "lang.json").is_file():
-        return read_symbols(beside)
+def _table_beside(path: Path) -> Mapping[str, int]:
+    """The table of a G that holds none itself: words.txt in a folder of its own, as Kaldi has it."""
+    # A file copied into a lang directory of ours, whose own G holds its table, lies beside a words.txt that is not its.
+    if (path.parent / "words.txt").is_file() and not (path.parent / "lang.json").is_file():
+        return read_symbols(path.parent / "words.txt")
     raise UserError(
         f"{path}: what the numbers on its arcs mean is not known: it holds no symbol tables, and no words.txt of its own lies"
         " beside it. Next: --g-words WORDS_TXT, the table that it was made with, or make it anew: `asr-distill lang g --lang"
         " LANG --arpa ARPA`"
     )
-
-
-def _made_for(path: Path, lang_dir: Path) -> bool:
-    """Whether the file that `asr-distill lang g` writes beside G names this lang directory; refuses another one."""
-    beside = path.with_suffix(".json")
-    if not (beside.is_file() and (lang_dir / "lang.json").is_file()):
-        return False
-    facts, lang = read_json(beside), read_json(lang_dir / "lang.json")
-    made, here = (value.get(key) if isinstance(value, dict) else None for value, key in ((facts, "lang_hash"), (lang, "hash")))
-    if made is not None and made != here:
-        raise UserError(
-            f"{path} was built for the lang directory with the hash {str(made)[:16]}, {lang_dir} has {str(here)[:16]}: its"
-            " numbers may mean other words. Next: `asr-distill lang g` with this lang directory, or --g-words with the table"
-            " that it was made with"
-        )
-    return made is not None
 
 
 def _mapped(file: FstFile, inputs: Mapping[int, str], outputs: Mapping[int, str], words: Mapping[str, int]) -> FstArrays:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, check_replaceable
 from asr_distill.graph.arrays import FstArrays, to_fst
-from asr_distill.graph.graph import Graph
+from asr_distill.graph.graph import INFO_NAME, Graph
 from asr_distill.graph.hclg import check_phones, expand_and_write
 from asr_distill.lang.symbols import read_symbols
 
@@ -37,6 +37,7 @@ def phone_loop_graph(
     word-position variants only sequences that make words are allowed (B I* E, or S), and the bigram is one of base phones.
     Raises `UserError` where a sequence holds a phone id that the inventory lacks.
     """
+    check_replaceable(out_dir, kind=INFO_NAME)
     check_phones(read_symbols(Path(lang_dir) / "phones.txt"), inventory, Path(lang_dir))
     topology = inventory.topology
     names = topology.base_phones

@@ -16,6 +16,7 @@ from asr_distill.base import (
     from_mapping,
     hash_of_file,
     hash_of_object,
+    read_array,
     read_json,
     to_mapping,
     track,
@@ -70,7 +71,7 @@ def prepare_glyphs(archive: str | Path, output: str | Path, config: GlyphConfig)
         return output
     characters = read_strokes(archive, config.classes)
     strokes = list(characters.values())
-    with atomic_directory(output) as temporary:
+    with atomic_directory(output, kind=_CLASSES) as temporary:
         generator = _generator(config, "train")
         plain = distance_fields(strokes, config.size, None, generator)
         np.save(temporary / _PLAIN, _as_bytes(config.rendering.plain(plain.float() / 255)).numpy())
@@ -92,14 +93,14 @@ def prepare_glyphs(archive: str | Path, output: str | Path, config: GlyphConfig)
 
 def read_glyphs(prepared: str | Path, part: str) -> ImageSet:
     """The pictures of ``dev``, ``test`` or ``wide``, those of a class in a row."""
-    images = torch.from_numpy(np.load(_existing(Path(prepared) / f"{part}.npy")))
+    images = torch.from_numpy(read_array(_existing(Path(prepared) / f"{part}.npy")))
     count, each = images.shape[:2]
     return ImageSet(images.flatten(0, 1), torch.arange(count).repeat_interleave(each), count, f"{prepared} ({part})")
 
 
 def plain_glyphs(prepared: str | Path) -> torch.Tensor:
     """``(C, size, size)`` uint8: each character as it is, for pages of pictures."""
-    return torch.from_numpy(np.load(_existing(Path(prepared) / _PLAIN)))
+    return torch.from_numpy(read_array(_existing(Path(prepared) / _PLAIN)))
 
 
 def glyph_class_names(prepared: str | Path) -> list[str]:
@@ -121,7 +122,7 @@ class GlyphExamples:
     def __init__(self, prepared: str | Path, images_per_epoch: int, device: str | torch.device = "cpu") -> None:
         prepared = Path(prepared)
         info = read_json(_existing(prepared / _CLASSES))
-        templates = torch.from_numpy(np.load(_existing(prepared / _TEMPLATES)))
+        templates = torch.from_numpy(read_array(_existing(prepared / _TEMPLATES)))
         self.device = torch.device(device)
         self.rendering = _rendering(info)
         self.num_examples, self.num_classes = images_per_epoch, templates.shape[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, check_file
 
 _UNSIGNED_BYTE = 0x08
 _KINDS = {1: "labels", 3: "images"}
@@ -73,6 +73,7 @@ _NEXT = "copy or download the file again, or name another folder"
 
 
 def _content(path: Path) -> bytes:
+    check_file(path)
     try:
         if path.suffix == ".gz":
             with gzip.open(path, "rb") as stream:

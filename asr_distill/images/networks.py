@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from asr_distill.models import SenoneDnn, register_network
+from asr_distill.models import ModelConfig, SenoneDnn, register_network
 from asr_distill.models.dropout import ByteDropout
 
 
@@ -28,7 +28,7 @@ class MlpConfig:
     input_dropout: float = 0.0
 
 
-@register_network("mlp", MlpConfig)
+@register_network("mlp", MlpConfig, lambda config: ModelConfig(**vars(config)).num_weights)
 def _build_mlp(config: MlpConfig, generator: torch.Generator | None) -> nn.Module:
     return SenoneDnn(**vars(config), generator=generator)
 
@@ -62,6 +62,16 @@ class ImageCnnConfig:
             raise ValueError(f"input_dim is {self.input_dim}, expected a square, or a multiple of height")
         if min(height, width) >> len(self.channels) < 1:
             raise ValueError(f"channels is {list(self.channels)}: {height} x {width} pixels cannot be halved so often")
+
+    @property
+    def num_weights(self) -> int:
+        """Weights, biases and the buffers of normalisations."""
+        pairs = zip((1, *self.channels), self.channels, strict=False)
+        convolutions = sum((9 * inputs + 1 + (4 if self.batch_norm else 0)) * outputs for inputs, outputs in pairs)
+        counters = len(self.channels) if self.batch_norm else 0  # batches seen, one number each
+        pixels = (self.size[0] >> len(self.channels)) * (self.size[1] >> len(self.channels))
+        hidden = (pixels * self.channels[-1] + 1) * self.hidden
+        return convolutions + counters + hidden + (self.hidden + 1) * self.num_senones
 
     @property
     def size(self) -> tuple[int, int]:
@@ -109,6 +119,6 @@ class ImageCnn(nn.Module):
         return self.output(self.dropout(torch.relu(self.hidden(maps.flatten(1)))))
 
 
-@register_network("image_cnn", ImageCnnConfig)
+@register_network("image_cnn", ImageCnnConfig, lambda config: config.num_weights)
 def _build_cnn(config: ImageCnnConfig, generator: torch.Generator | None) -> nn.Module:
     return ImageCnn(config, generator)

@@ -20,6 +20,7 @@ from asr_distill.base import (
     hash_of_file,
     hash_of_object,
     missing_package,
+    read_array,
     read_json,
     track,
     write_json,
@@ -80,7 +81,7 @@ def prepare_omniglot(archives: str | Path, output: str | Path, size: int = 32) -
             raise UserError(f"class {name} has no drawing by drawer {absent[0]}; expected {DRAWERS}: copy the archives again")
     ink = torch.from_numpy(np.stack([np.stack([drawings[name][drawer] for drawer in range(DRAWERS)]) for name in names]))
     images = torch.stack([functional.adaptive_avg_pool2d(of_class.float(), size) for of_class in ink])
-    with atomic_directory(output) as temporary:
+    with atomic_directory(output, kind=_CLASSES) as temporary:
         np.save(temporary / _IMAGES, (images * 255).round().to(torch.uint8).numpy())
         write_json(temporary / _CLASSES, {"source": source, "classes": names})
     return output
@@ -94,7 +95,7 @@ def read_omniglot(prepared: str | Path, part: str, classes: int | None = None) -
     path = Path(prepared) / _IMAGES
     if not path.is_file():
         raise UserError(f"{path} does not exist; prepare Omniglot first: asr-distill classes data")
-    images = np.load(path, mmap_mode="r")
+    images = read_array(path, mapped=True)
     if classes is not None and not 2 <= classes <= len(images):
         raise UserError(f"{classes} classes: Omniglot has {len(images)}; ask for 2 to so many")
     drawers = PARTS[part]

@@ -92,7 +92,7 @@ class Arpa:
 
     def write(self, path: str | Path) -> None:
         """Writes the ARPA text form, n-grams sorted; back-off weights where they are not 0, none at the highest order."""
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
+        with atomic_path(path, listed=True) as temporary, open(temporary, "w", encoding="utf-8") as stream:
             stream.write("\\data\\\n")
             for n, table in enumerate(self.ngrams, 1):
                 stream.write(f"ngram {n}={len(table)}\n")

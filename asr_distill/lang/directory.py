@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from asr_distill.base import UserError, atomic_directory, found_instead, hash_of_object, normalise_text, read_json
-from asr_distill.lang.layout import FORMAT, write_lang
+from asr_distill.lang.layout import FORMAT, LANG_FILE, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
 from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces
@@ -73,7 +73,7 @@ class Lang:
         lang = cls._assemble(
             lexicon, Path(directory), silence_phones, phones, silence_probability, position_dependent, "phones"
         )
-        with atomic_directory(directory) as temporary:
+        with atomic_directory(directory, kind=LANG_FILE) as temporary:
             write_lang(lang, temporary)
         return lang
 
@@ -106,7 +106,7 @@ class Lang:
         phones = set(lexicon.phones) - set(silence_phones)
         lang = cls._assemble(lexicon, Path(directory), silence_phones, phones, silence_probability, False, "subwords")
         align = cls._assemble(whole, Path(directory) / "align", silence_phones, phones, silence_probability, False, "phones")
-        with atomic_directory(directory) as temporary:
+        with atomic_directory(directory, kind=LANG_FILE) as temporary:
             write_lang(lang, temporary)
             subwords.save(temporary)
             (temporary / "align").mkdir()
@@ -153,13 +153,13 @@ class Lang:
         Raises `UserError` where it is incomplete or its contents do not give the hash in ``lang.json``.
         """
         directory = Path(directory)
-        if not (directory / "lang.json").is_file():
+        if not (directory / LANG_FILE).is_file():
             found = found_instead(directory, "write one with `asr-distill lang build`")
-            raise UserError(f"{directory} is not a lang directory (no lang.json in it); {found}")
-        parameters = read_json(directory / "lang.json")
+            raise UserError(f"{directory} is not a lang directory (no {LANG_FILE} in it); {found}")
+        parameters = read_json(directory / LANG_FILE)
         found_format = parameters.get("format") if isinstance(parameters, dict) else None
         if found_format != FORMAT:
-            raise UserError(f"{directory / 'lang.json'}: found format {found_format!r}, expected {FORMAT!r}; build it again")
+            raise UserError(f"{directory / LANG_FILE}: found format {found_format!r}, expected {FORMAT!r}; build it again")
         phones, words = SymbolTable.read(directory / "phones.txt"), SymbolTable.read(directory / "words.txt")
         lexicon = Lexicon.read(directory / "lexiconp.txt", format="lexiconp", own=True)
         missing = [key for key in _KEYS if key not in parameters]

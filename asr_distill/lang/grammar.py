@@ -12,6 +12,7 @@ from typing import Any
 
 from asr_distill.base import UserError, atomic_path
 from asr_distill.lang.arpa import BEGIN, END, UNKNOWN_NAMES, Arpa
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.symbols import SymbolTable
 
 _log = logging.getLogger("asr_distill")
@@ -67,15 +68,14 @@ def build_g(
     fst = _arpa_to_fst(model, table)
     if lm_scale != 1.0 or word_penalty != 0.0:
         fst = _reweighted(fst, lm_scale, word_penalty, table["#0"])
-    fst.input_symbols = fst.output_symbols = _symbols(table)  # a number alone means another word in another words.txt
+    fst.input_symbols = fst.output_symbols = table.to_kaldifst()  # a number alone means another word in another words.txt
     return fst
 
 
 def write_g(fst: Any, path: str | Path) -> None:
     """Writes G in OpenFst's binary form, whole or not at all."""
-    with atomic_path(path) as temporary:
-        if not fst.write(str(temporary)):
-            raise UserError(f"cannot write {path}: is the disk full?")
+    with atomic_path(path, listed=True) as temporary:
+        write_fst(fst, temporary, Path(path))
 
 
 def uncovered_words(arpa: Arpa, words: SymbolTable) -> dict[str, list[str]]:
@@ -127,15 +127,6 @@ def _arpa_to_fst(model: Arpa, table: SymbolTable) -> Any:
         grammar = kaldifst.StdVectorFst.read(str(fst))
     kaldifst.arcsort(grammar, sort_type="ilabel")
     return grammar
-
-
-def _symbols(table: SymbolTable) -> Any:
-    import kaldifst
-
-    symbols = kaldifst.SymbolTable("words")
-    for number, name in enumerate(table.symbols):
-        symbols.add_symbol(name, number)
-    return symbols
 
 
 def _reweighted(fst: Any, lm_scale: float, word_penalty: float, backoff: int) -> Any:

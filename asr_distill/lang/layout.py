@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from asr_distill.base import write_json, write_text
 from asr_distill.lang.lexicon_fst import LexiconFst, build_lexicon_fst, disambiguate
+from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.subwords import begins_word
 
 if TYPE_CHECKING:
     from asr_distill.lang.directory import Lang
 
 FORMAT = "asr_distill.lang/1"
+LANG_FILE = "lang.json"
 
 
 def write_lang(lang: Lang, directory: Path) -> None:
@@ -34,9 +36,11 @@ def write_lang(lang: Lang, directory: Path) -> None:
     _write_kaldi_folder(lang, directory / "phones")
     for name, fst in (("L", _fst(lang, None)), ("L_disambig", _fst(lang, sequences))):
         write_text(directory / f"{name}.fst.txt", fst.to_text())
-        fst.to_kaldifst().write(str(directory / f"{name}.fst"))
+        binary = fst.to_kaldifst()
+        binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
+        write_fst(binary, directory / f"{name}.fst")
     write_json(
-        directory / "lang.json",
+        directory / LANG_FILE,
         {
             "format": FORMAT,
             "kind": lang.kind,

@@ -12,7 +12,10 @@ from pathlib import Path
 from asr_distill.base import UserError
 from asr_distill.lang.lexicon_formats import Row
 
-_NO_PHONE = re.compile(r"[-+]?(\d*\.\d+|\d+\.|\d{3,}|\d+[eE][-+]?\d+)|#.*|[(\[{<].*[)\]}>].+|.+[,;]|[,;].+", re.ASCII)
+# A number with a point or many digits; the beginning of a comment; a piece of a list or of brackets that hold several phones.
+_NO_PHONE = re.compile(
+    r"[-+]?(\d*\.\d+|\d+\.|\d{3,}|\d+[eE][-+]?\d+)|#.*|;.*|//.*|.+[,;]|,.+|/.+|.+/|[\[(][^\])]+|[^\[(]+[\])]", re.ASCII
+)
 _LONG = 10  # characters; the longest of ARPABET, SAMPA and IPA with marks have fewer
 _MANY = 500  # phones: more than initials and finals of a tonal language, as many as some syllables
 _WORDS_AS_PHONES = 100  # phones from which on text that was taken for a lexicon can be told from one
@@ -24,6 +27,8 @@ def check_phones(path: Path, rows: Sequence[Row], declared: bool) -> None:
     """Raises `UserError` naming the line of what is no phone, unless the file's format was ``declared``; logs what is odd."""
     counts = Counter(phone for row in rows for phone in row.phones)
     wrong = {phone for phone in counts if _NO_PHONE.fullmatch(phone)}
+    if not declared:
+        _check_words(path, rows)
     if wrong and not declared:
         row, phone = next((row, phone) for row in rows for phone in row.phones if phone in wrong)
         raise UserError(
@@ -49,6 +54,22 @@ def check_phones(path: Path, rows: Sequence[Row], declared: bool) -> None:
             _log.warning("%s: phones that %s: %s; are they phones?", path, what, shown)
     if len(counts) > _MANY:
         _log.warning("%s: %d different phones, more than languages have; does every one get its own model?", path, len(counts))
+
+
+def _check_words(path: Path, rows: Sequence[Row]) -> None:
+    """Refuses what is no word in the place of one: a mark of a comment, and a separator that every word carries."""
+    for row in rows:
+        if row.word in ("#", ";", "//", "--", "%"):
+            raise UserError(
+                f"{path}, line {row.line}: begins with {row.word!r}, which may be a comment. Next: take the line out, or"
+                " --lexicon-format plain where it is a word"
+            )
+    ends = {row.word[-1] for row in rows}
+    if len(ends) == 1 and ends <= set(",;:|=") and len(rows[0].word) > 1:
+        raise UserError(
+            f"{path}, line {rows[0].line}: found the word {rows[0].word!r}, and every other ends in {ends.pop()!r} too; a blank"
+            " or a tab separates a word from its phones. Next: take these off, or --lexicon-format plain where they stay"
+        )
 
 
 def _case_variants(counts: Counter[str]) -> list[str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, atomic_path, normalise_text, write_text
+from asr_distill.base import UserError, atomic_path, check_file, normalise_text, read_text, write_text
 from asr_distill.lang.lexicon import Lexicon, Pronunciation, count_words
 
 BOUNDARY = "▁"
@@ -150,9 +150,10 @@ class Subwords:
         """Reads what `save` wrote. Raises `UserError` where a file is missing or is not a sentencepiece model."""
         directory = Path(directory)
         for name in (_MODEL_FILE, _UNITS_FILE):
+            check_file(directory / name)
             if not (directory / name).is_file():
                 raise UserError(f"{directory / name} does not exist; write it with `asr-distill lang subwords`")
-        units = tuple((directory / _UNITS_FILE).read_text(encoding="utf-8").split("\n")[:-1])
+        units = tuple(read_text(directory / _UNITS_FILE).split("\n")[:-1])
         subwords = cls((directory / _MODEL_FILE).read_bytes(), units)
         try:
             _ = subwords._model

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from asr_distill.base import UserError, split_words, text_lines, write_text
 
@@ -57,6 +57,15 @@ class SymbolTable:
     def write(self, path: str | Path) -> None:
         """Writes ``name id`` lines in id order."""
         write_text(path, "".join(f"{name} {index}\n" for index, name in enumerate(self.symbols)))
+
+    def to_kaldifst(self) -> Any:
+        """``kaldifst.SymbolTable``, for an FST to carry: a number alone means something else in another table."""
+        import kaldifst
+
+        symbols = kaldifst.SymbolTable("symbols")
+        for number, name in enumerate(self.symbols):
+            symbols.add_symbol(name, number)
+        return symbols
 
     @classmethod
     def read(cls, path: str | Path) -> SymbolTable:

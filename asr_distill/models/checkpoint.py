@@ -12,20 +12,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from asr_distill.base import UserError, atomic_path, read_json, write_json
-from asr_distill.models.registry import build_network
+from asr_distill.base import UserError, atomic_path, check_file, read_json, write_json
+from asr_distill.models.registry import build_network, num_weights
 
+_SMALL = 1_000_000  # weights that may be allocated to see which of them does not fit
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Writes named tensors as safetensors, atomically; any device, dtypes and shapes kept."""
-    with atomic_path(path) as temporary:
+    """Writes named tensors as safetensors, atomically, and lists their digest; any device, dtypes and shapes kept."""
+    with atomic_path(path, listed=True) as temporary:
         save_file({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, str(temporary))
 
 
 def load_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Reads what `save_tensors` wrote, to the CPU. Raises `UserError` where the file is missing, damaged or foreign."""
+    check_file(path)
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; train the model first, or name the directory that holds it")
     try:
@@ -40,7 +42,7 @@ def save_network(
     """Writes ``model.safetensors``, then ``config.json``: ``{"network": network_config, **description}``."""
     directory = Path(directory)
     save_tensors(directory / WEIGHTS_FILE, network.state_dict())
-    write_json(directory / CONFIG_FILE, {"network": dict(network_config), **(description or {})})
+    write_json(directory / CONFIG_FILE, {"network": dict(network_config), **(description or {})}, listed=True)
 
 
 def load_network(directory: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -56,8 +58,13 @@ def load_network(directory: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     config = read_json(directory / CONFIG_FILE)
     if not isinstance(config, dict) or not isinstance(config.get("network"), dict):
         raise UserError(f"{directory / CONFIG_FILE}: expected an object with the key 'network'")
-    network = build_network(config["network"], where=f"{directory / CONFIG_FILE}: network")
-    load_weights(network, load_tensors(directory / WEIGHTS_FILE), str(directory / WEIGHTS_FILE))
+    where = f"{directory / CONFIG_FILE}: network"
+    tensors = load_tensors(directory / WEIGHTS_FILE)
+    found, expected = sum(tensor.numel() for tensor in tensors.values()), num_weights(config["network"], where) or 0
+    if expected > 2 * found + _SMALL:  # smaller differences are named by their weight
+        raise UserError(f"{where}: a network of these sizes has {expected} weights, the bundle holds {found}; copy it again")
+    network = build_network(config["network"], where=where)
+    load_weights(network, tensors, str(directory / WEIGHTS_FILE))
     return network.eval(), config
 
 

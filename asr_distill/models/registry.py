@@ -16,12 +16,16 @@ from torch import nn
 from asr_distill.base import UserError, from_mapping, to_mapping
 
 Builder = Callable[[Any, "torch.Generator | None"], nn.Module]
+Counter = Callable[[Any], int]
 _networks: dict[str, tuple[type, Builder]] = {}
+_counters: dict[str, Counter] = {}
 
 
-def register_network(name: str, config_class: type) -> Callable[[Builder], Builder]:
+def register_network(name: str, config_class: type, num_weights: Counter | None = None) -> Callable[[Builder], Builder]:
     """Decorates a function ``(config, generator) -> nn.Module``; ``config_class`` is a dataclass that holds its options.
 
+    ``num_weights`` counts the weights and buffers of a configuration, so that a bundle whose configuration does not fit its
+    weights is refused before memory is taken for it.
     The module maps ``(N, input_dim)`` inputs to ``(N, num_senones)`` logits. Raises ValueError where the name is taken or
     the dataclass lacks ``num_senones`` or ``input_dim``.
     """
@@ -33,6 +37,8 @@ def register_network(name: str, config_class: type) -> Callable[[Builder], Build
 
     def register(builder: Builder) -> Builder:
         _networks[name] = (config_class, builder)
+        if num_weights is not None:
+            _counters[name] = num_weights
         return builder
 
     return register
@@ -63,6 +69,12 @@ def complete_network_config(
             raise UserError(f"{where}: {key} is {config[key]}, but the data has {found}; remove the key or change the data")
     name, parsed, _ = _parse({**config, "num_senones": num_senones, "input_dim": input_dim}, where)
     return {"name": name, **to_mapping(parsed)}
+
+
+def num_weights(config: Mapping[str, Any], where: str = "network") -> int | None:
+    """How many weights and buffers the network of ``config`` has, nothing being built; None where it does not say."""
+    name, parsed, _ = _parse(config, where)
+    return _counters[name](parsed) if name in _counters else None
 
 
 def build_network(config: Mapping[str, Any], generator: torch.Generator | None = None, where: str = "network") -> nn.Module:

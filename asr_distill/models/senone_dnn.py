@@ -29,6 +29,14 @@ class ModelConfig:
     dropout: float = 0.0
     input_dropout: float = 0.0
 
+    @property
+    def num_weights(self) -> int:
+        """Weights and biases of all layers."""
+        if not self.layers:
+            return (self.input_dim + 1) * self.num_senones
+        hidden = (self.input_dim + 1) * self.width + (self.layers - 1) * (self.width + 1) * self.width
+        return hidden + (self.width + 1) * self.num_senones
+
     def __post_init__(self) -> None:
         for name, least in (("num_senones", 1), ("layers", 0), ("width", 1), ("input_dim", 1)):
             if getattr(self, name) < least:
@@ -88,6 +96,6 @@ class SenoneDnn(nn.Module):
         return self.output(activations)
 
 
-@register_network("senone_dnn", ModelConfig)
+@register_network("senone_dnn", ModelConfig, lambda config: config.num_weights)
 def _build(config: ModelConfig, generator: torch.Generator | None) -> nn.Module:
     return SenoneDnn(**vars(config), generator=generator)

@@ -16,7 +16,7 @@ from asr_distill.report.merge import merge_published
 from asr_distill.report.results import Report, check_headline_names, check_results, empty_results, empty_system
 from asr_distill.report.tables import add_tables, check_senones, share_of_gain
 from asr_distill.report.values import follow, read_figure, read_lists
-from asr_distill.scoring import METRICS, metric_counts, paired_comparison, read_training_texts
+from asr_distill.scoring import METRICS, metric_counts, paired_comparison, read_training_texts, resampled_unit
 from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by_training
 from asr_distill.scoring.transcripts import read_vocabulary
 
@@ -56,7 +56,12 @@ def build_report(
         ", ".join(sorted(set().union(*(one.devices for one in collected)))) or config.device,
     )
     results["data"] = _data(run, config, collected)
-    results["bootstrap"] = {"unit": config.unit, "samples": config.samples, "seed": config.seed}
+    speakers = {utterance.speaker for one in collected for rows in one.utterances.values() for utterance in rows}
+    results["bootstrap"] = {
+        "unit": resampled_unit(config.unit, speakers),
+        "samples": config.samples,
+        "seed": config.seed,
+    }
     provenance = {"commit": results["commit"], "date": results["date"], "environment": dict(results["environment"])}
     results["systems"] = [_entry(one, config) | provenance for one in collected]
     _add_training_text(run, config, collected, results)
@@ -108,6 +113,8 @@ def _data(run: Path, config: ReportConfig, collected: list[Collected]) -> dict[s
         "test_words": sum(len(utterance.reference) for utterance in utterances),
         "test_speakers": len({utterance.speaker for utterance in utterances if utterance.speaker is not None}) or None,
     }
+    if corpus.get("shared_speakers"):
+        data["shared_speakers"] = corpus["shared_speakers"]
     if config.words:
         outside = out_of_vocabulary(utterances, read_vocabulary(run / config.words))
         data["out_of_vocabulary"] = rounded({"words": outside["words"], "share": outside["share"]})

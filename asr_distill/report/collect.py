@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import UserError, check_file, has_file, read_json
 from asr_distill.report.configuration import SystemConfig
 from asr_distill.report.figures import rounded
 from asr_distill.report.values import follow, mean_figure, read_figure
@@ -117,7 +117,7 @@ def _absent(run: Path, where: str) -> str | None:
     """What is not there of a decode directory or of ``FILE#key``; None where all is."""
     file, mark, keys = where.partition("#")
     path = run / file if mark else run / file / "hypotheses.jsonl"
-    if not path.is_file():
+    if not has_file(path):
         return f"no {path}"
     if not mark:
         return None
@@ -147,7 +147,7 @@ def _with_phones(utterances: Sequence[Utterance], folder: Path, name: str) -> li
 
 
 def _decode_json(folder: Path) -> dict[str, Any]:
-    value = read_json(folder / "decode.json") if (folder / "decode.json").is_file() else {}
+    value = read_json(folder / "decode.json") if has_file(folder / "decode.json") else {}
     if not isinstance(value, dict):
         raise UserError(f"{folder / 'decode.json'}: expected an object")
     return value
@@ -186,7 +186,7 @@ def _cross_entropy(run: Path, figure: str | None, seeds: Sequence[int]) -> float
     file, _, keys = figure.partition("#")
     for seed in seeds:
         path = run / fill(file, seed)
-        if not path.is_file() or keys.split(".")[0] not in read_json(path):
+        if not has_file(path) or keys.split(".")[0] not in read_json(path):
             return None
     value: float | None = mean_figure(run, figure, seeds)
     return value
@@ -204,16 +204,17 @@ def _parameters(run: Path, config: SystemConfig, seed: int, models: int | None) 
     if config.parameters is not None or config.model is None:
         return config.parameters
     folder = run / fill(config.model, seed)
-    if (folder / "completed.json").is_file():
+    if has_file(folder / "completed.json"):
         count = read_json(folder / "completed.json").get("parameters")
         if isinstance(count, int):
             return count * (models or 1)
     weights = folder / "model.safetensors"
-    return safetensors_elements(weights) * (models or 1) if weights.is_file() else None
+    return safetensors_elements(weights) * (models or 1) if has_file(weights) else None
 
 
 def safetensors_elements(path: Path) -> int:
     """How many numbers a safetensors file holds, from its header alone."""
+    check_file(path)
     with open(path, "rb") as stream:
         try:
             (length,) = struct.unpack("<Q", stream.read(8))

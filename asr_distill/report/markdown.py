@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from asr_distill.base import printable
 from asr_distill.report.page import Section, Table, results_page
+
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])(?=\()|\\|\|")  # tags, links, and what ends a cell
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    """Ids, words and names of the corpus stand in tables as they are, and do nothing there."""
+    return printable(_MARKUP.sub(lambda found: "\\" + found.group(), text.replace("\n", " ")))
 
 
 def _table(table: Table) -> str:

@@ -9,7 +9,7 @@ from asr_distill.base import UserError, read_json
 from asr_distill.report.configuration import ReportConfig
 from asr_distill.report.figures import system_figures
 from asr_distill.report.per_utterance import read_per_utterance
-from asr_distill.report.results import Report
+from asr_distill.report.results import Report, of_contract
 
 _SAME = ("source", "counts", "split", "test_references_sha256")
 
@@ -25,6 +25,11 @@ def merge_published(report: Report, config: ReportConfig, published: str | Path,
     folder = Path(published)
     if not (folder / "results.json").is_file():
         return
+    with of_contract(folder / "results.json"):
+        _merge(report, config, folder, fewer_seeds)
+
+
+def _merge(report: Report, config: ReportConfig, folder: Path, fewer_seeds: bool) -> None:
     earlier = read_json(folder / "results.json")
     if not isinstance(earlier, dict) or earlier.get("schema") != 1:
         raise UserError(f"{folder / 'results.json'} is not of schema 1; publish without --merge")

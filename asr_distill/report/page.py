@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asr_distill.scoring import named_unit
+
 _SOURCES = {
     "real": "The data are recorded: real.",
     "synthesised": "The speech is synthesised: these figures say nothing about recorded speech.",
@@ -104,13 +106,15 @@ def results_page(results: Mapping[str, Any]) -> list[Section]:
     data, unit = results["data"], (results.get("bootstrap") or {}).get("unit", "utterance")
     opening = Section(results.get("title") or f"Results of recipes/{results['recipe']}")
     opening.paragraphs = [text for text in (results.get("about"), _SOURCES.get(data["source"])) if text]
+    if data.get("shared_speakers"):
+        opening.paragraphs.append(shared_speakers(data))
     if data.get("test_utterances"):
         opening.paragraphs.append(_test_set(data))
     if results["command"]:
         opening.commands.append(("everything", results["command"]))
     sections = [
         opening,
-        *_system_sections(results["systems"], unit),
+        *_system_sections(results["systems"], unit, shared_speakers(data)),
         *_published(results),
         *_comparison_sections(results, unit),
     ]
@@ -126,6 +130,12 @@ def results_page(results: Mapping[str, Any]) -> list[Section]:
     if commands:
         sections.append(Section("Commands", ["The command that made each row's hypotheses."], commands=commands))
     return [*sections, _environment(results)]
+
+
+def shared_speakers(data: Mapping[str, Any]) -> str:
+    """The sentence that stands beside figures whose test speakers, or dev speakers, were trained on; else nothing."""
+    pairs = [f"{len(names)} in both {parts}" for parts, names in (data.get("shared_speakers") or {}).items()]
+    return f"Speakers are shared ({', '.join(pairs)}): no figure here says anything about new speakers." if pairs else ""
 
 
 def _test_set(data: Mapping[str, Any]) -> str:
@@ -144,10 +154,11 @@ def _test_set(data: Mapping[str, Any]) -> str:
     return text
 
 
-def _system_sections(systems: Sequence[Mapping[str, Any]], unit: str) -> list[Section]:
+def _system_sections(systems: Sequence[Mapping[str, Any]], unit: str, shared: str = "") -> list[Section]:
     if not systems:
         return []
-    how = f"Intervals: percentile bootstrap over {unit}s, and over seeds where there are several; counts are means over seeds."
+    how = f"Intervals: percentile bootstrap over {named_unit(unit)}, and over seeds where there are several; counts are means"
+    how = " ".join(filter(None, [f"{how} over seeds.", shared]))
     sections = [Section("Errors on the test set", [how], [_columns(systems, _ERRORS)])]
     labelled = [entry for entry in systems if any(value is not None for value in entry["frame_accuracy"].values())]
     if labelled:
@@ -183,7 +194,8 @@ def _comparison_sections(results: Mapping[str, Any], unit: str) -> list[Section]
             ("difference [95 %]", lambda c: with_interval(c["difference"], c["ci95"])),
             ("P(a better)", lambda c: number(c["p_improvement"], 3)),
         ]
-        text = f"Both systems on the same bootstrap draws of {unit}s; percentage points."
+        text = f"Both systems on the same bootstrap draws of {named_unit(unit)}; percentage points."
+        text = " ".join(filter(None, [text, shared_speakers(results["data"])]))
         sections.append(Section("Paired comparisons", [text], [_columns(results["comparisons"], columns)]))
     gain = results.get("gain_transferred")
     if gain:

@@ -8,7 +8,7 @@ from typing import Any
 
 from asr_distill.base import UserError, read_jsonl, write_jsonl
 from asr_distill.scoring import Utterance
-from asr_distill.scoring.utterances import utterance_from_row
+from asr_distill.scoring.utterances import MOST, utterance_from_row
 
 # system -> seed -> utterances
 Systems = dict[str, dict[int, list[Utterance]]]
@@ -54,7 +54,9 @@ def read_per_utterance(path: str | Path) -> Systems:
     seen: set[tuple[str, int, str]] = set()
     for number, row in enumerate(read_jsonl(path), 1):
         where = f"{path}, line {number}"
-        if not isinstance(row, dict) or not isinstance(row.get("system"), str) or not isinstance(row.get("seed"), int):
+        seed = row.get("seed") if isinstance(row, dict) else None
+        known = isinstance(seed, int) and not isinstance(seed, bool) and abs(seed) < MOST
+        if not known or not isinstance(row.get("system"), str):
             raise UserError(f"{where}: expected an object with the text 'system' and the whole number 'seed'")
         utterance = utterance_from_row(row, where)
         key = (row["system"], row["seed"], utterance.id)

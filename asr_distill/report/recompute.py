@@ -9,6 +9,7 @@ from typing import Any
 from asr_distill.base import UserError, read_json, read_jsonl
 from asr_distill.report.figures import system_figures
 from asr_distill.report.per_utterance import read_per_utterance
+from asr_distill.report.results import of_contract
 
 # What a results.json says under ``per_utterance`` whose lines are images, to keep them few.
 WRONG_IMAGES_ONLY = "the wrongly classified test images of each system and seed; those without a line are right"
@@ -36,6 +37,11 @@ def recompute(per_utterance: str | Path, results: str | Path) -> list[dict[str, 
     probable class, such as conditional accuracy, does not follow from the lines.
     Raises `UserError` where systems or seeds of the two files differ, or a file is not of its contract.
     """
+    with of_contract(results):
+        return _recompute(per_utterance, results)
+
+
+def _recompute(per_utterance: str | Path, results: str | Path) -> list[dict[str, Any]]:
     published = read_json(results)
     if not isinstance(published, dict) or not isinstance(published.get("systems"), list):
         raise UserError(f"{results}: expected an object with 'systems'")

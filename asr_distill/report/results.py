@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from asr_distill.base import UserError
@@ -106,6 +109,20 @@ def check_headline_names(recipe: str, names: list[str]) -> None:
             raise UserError(
                 f"headline {name!r}{guess} is no fixed name of {recipe}; expected {', '.join(known)}; else use values:"
             )
+
+
+@contextmanager
+def of_contract(path: str | Path) -> Iterator[None]:
+    """Turns what the content of a foreign file trips up into a `UserError` that names the file.
+
+    `check_results` says what it knows to be wrong; a page reads more of a results.json than that.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError, OverflowError) as error:
+        raise UserError(
+            f"{path} is not what `asr-distill report` writes ({type(error).__name__}: {error}); run the recipe's report again"
+        ) from error
 
 
 def check_results(results: Any) -> None:

@@ -10,7 +10,9 @@ from asr_distill.scoring.bootstrap import (
     Interval,
     bootstrap_interval,
     gain_transferred,
+    named_unit,
     paired_comparison,
+    resampled_unit,
 )
 from asr_distill.scoring.errors import ErrorCounts, align_words, count_errors
 from asr_distill.scoring.listing import aligned_listing
@@ -41,6 +43,7 @@ __all__ = [
     "count_errors",
     "gain_transferred",
     "metric_counts",
+    "named_unit",
     "pair_transcripts",
     "paired_comparison",
     "read_hypotheses",
@@ -49,6 +52,7 @@ __all__ = [
     "read_transcripts",
     "read_utterance_speakers",
     "read_vocabulary",
+    "resampled_unit",
     "score_table",
     "score_utterances",
 ]

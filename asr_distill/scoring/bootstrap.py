@@ -3,11 +3,16 @@
 M. Bisani, H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004. A bootstrap sample
 draws as many units as there are, with replacement; two systems are compared on the same draw. Systems that were trained with
 several seeds have their seeds drawn too, each system its own, and the statistic is the mean over the drawn seeds.
+
+One speaker drawn again and again is the same speaker: the interval would be a point, and look like certainty. Of normal
+data a 95 % interval over 2, 3, 4 speakers holds the mean in 50, 76, 81 % of cases, over 5 in 83, over 10 in 89. So below
+`FEWEST` speakers each speaker's utterances are drawn instead (`WITHIN`), and the interval is for these speakers only; below
+`FEWEST` utterances there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +22,8 @@ from asr_distill.base import UserError
 from asr_distill.scoring.metrics import METRICS, MetricCounts, some
 
 SAMPLES = 10_000
+FEWEST = 5
+WITHIN = "utterance within speaker"
 _CHUNK_ELEMENTS = 1 << 21  # weights held at a time: 16 MB as float64
 _TIE = 1e-9  # per cent; below the smallest difference that counts of whole words or frames can make
 
@@ -67,18 +74,38 @@ class GainTransferred:
     counts: bool
 
 
-def _weights(units: int, samples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Chunks (S, N) float64 of how often each of N units was drawn in each sample; rows sum to N."""
+def resampled_unit(unit: str, speakers: Collection[str | None]) -> str:
+    """What is drawn where ``unit`` is asked for and these are the speakers: ``speaker``, ``utterance`` or `WITHIN`."""
+    return WITHIN if unit == "speaker" and len(set(speakers)) < FEWEST else unit
+
+
+def named_unit(unit: str) -> str:
+    """The unit in the plural, for a sentence."""
+    return {WITHIN: "utterances within speakers (too few speakers to draw)", "class": "classes"}.get(unit, f"{unit}s")
+
+
+def _weights(strata: Sequence[np.ndarray], samples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Chunks (S, N) float64 of how often each of N units was drawn in each sample.
+
+    strata: the numbers of the units of each; as many are drawn of a stratum as it has.
+    """
+    units = sum(len(stratum) for stratum in strata)
     per_chunk = max(1, min(samples, _CHUNK_ELEMENTS // max(units, 1)))
     for start in range(0, samples, per_chunk):
         rows = min(per_chunk, samples - start)
-        drawn = generator.integers(0, units, size=(rows, units), dtype=np.int32).astype(np.int64)
-        drawn += np.arange(rows, dtype=np.int64)[:, None] * units
-        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+        weights = np.empty((rows, units))
+        for stratum in strata:
+            size = len(stratum)
+            drawn = generator.integers(0, size, size=(rows, size), dtype=np.int32).astype(np.int64)
+            drawn += np.arange(rows, dtype=np.int64)[:, None] * size
+            weights[:, stratum] = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+        yield weights
 
 
-def _resampled(systems: Sequence[MetricCounts], samples: int, seed: int) -> np.ndarray:
-    """(systems, samples) float64 per cent: all systems on the same draws of units; NaN where there is nothing to divide by."""
+def _resampled(drawn: _Drawn, samples: int, seed: int) -> np.ndarray:
+    """(systems, samples) float64 per cent: all systems on the same draws of units; NaN where there is nothing to divide by, and
+    everywhere where there are too few units to draw."""
+    systems = drawn.systems
     if samples < 1:
         raise UserError(f"{samples} bootstrap samples; expected at least 1")
     generator = np.random.default_rng(seed)
@@ -90,9 +117,11 @@ def _resampled(systems: Sequence[MetricCounts], samples: int, seed: int) -> np.n
         shares = np.zeros((samples, count))
         np.add.at(shares, (np.arange(samples)[:, None], picks), 1.0 / count)
         drawn_seeds.append(shares)
-    out = np.empty((len(systems), samples))
+    out = np.full((len(systems), samples), np.nan)
+    if len(systems[0].units) < FEWEST:
+        return out
     start = 0
-    for weights in _weights(len(systems[0].units), samples, generator):
+    for weights in _weights(drawn.strata, samples, generator):
         stop = start + len(weights)
         for number, system in enumerate(systems):
             numerators, denominators = weights @ system.numerators.T, weights @ system.denominators.T
@@ -111,21 +140,40 @@ def _percentiles(values: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _in_units(systems: Sequence[MetricCounts], unit: str) -> list[MetricCounts]:
+@dataclass(frozen=True)
+class _Drawn:
+    """Systems in the units that are drawn, and the numbers of the units of each stratum."""
+
+    systems: list[MetricCounts]
+    unit: str
+    strata: list[np.ndarray]
+
+
+def _in_units(systems: Sequence[MetricCounts], unit: str) -> _Drawn:
     if unit not in ("utterance", "speaker"):
         raise UserError(f"unknown unit {unit!r}; expected utterance or speaker")
-    return [system.by_speaker() if unit == "speaker" else system for system in systems]
+    by_speaker = [system.by_speaker() for system in systems] if unit == "speaker" else []
+    unit = resampled_unit(unit, systems[0].speakers)
+    if unit == "speaker":
+        return _Drawn(by_speaker, unit, [np.arange(len(by_speaker[0].units))])
+    if unit == "utterance":
+        return _Drawn(list(systems), unit, [np.arange(len(systems[0].units))])
+    names = np.array([str(speaker) for speaker in systems[0].speakers])
+    return _Drawn(list(systems), unit, [np.flatnonzero(names == name) for name in sorted(set(names.tolist()))])
 
 
 def bootstrap_interval(counts: MetricCounts, unit: str = "utterance", samples: int = SAMPLES, seed: int = 0) -> Interval:
-    """The metric's 95 % percentile interval over utterances or speakers (and over seeds, where there are several)."""
-    (grouped,) = _in_units([counts], unit)
-    value, units, seeds = counts.value, len(grouped.units), len(grouped.numerators)
+    """The metric's 95 % percentile interval over utterances or speakers (and over seeds, where there are several).
+
+    The ``unit`` of the result is what was drawn, which is `WITHIN` where there are fewer than `FEWEST` speakers.
+    """
+    drawn = _in_units([counts], unit)
+    value, sizes = counts.value, (drawn.unit, len(drawn.systems[0].units), len(counts.numerators))
     if value is None:
-        return Interval(None, None, None, unit, units, seeds)
-    values = _resampled([grouped], samples, seed)[0]
+        return Interval(None, None, None, *sizes)
+    values = _resampled(drawn, samples, seed)[0]
     finite = values[np.isfinite(values)]
-    return Interval(value, _percentiles(values), float(finite.std()) if finite.size else None, unit, units, seeds)
+    return Interval(value, _percentiles(values), float(finite.std()) if finite.size else None, *sizes)
 
 
 def _check_pair(a: MetricCounts, b: MetricCounts, name_a: str, name_b: str) -> None:
@@ -142,6 +190,12 @@ def _check_pair(a: MetricCounts, b: MetricCounts, name_a: str, name_b: str) -> N
     if differing:
         raise UserError(
             f"the reference texts of {len(differing)} utterances differ between {name_a} and {name_b}: {some(differing)};"
+            " decode both with the same manifests"
+        )
+    elsewhere = [id for id, x, y in zip(a.units, a.speakers, b.speakers, strict=True) if x != y]
+    if elsewhere:
+        raise UserError(
+            f"the speakers of {len(elsewhere)} utterances differ between {name_a} and {name_b}: {some(elsewhere)};"
             " decode both with the same manifests"
         )
     if METRICS[a.metric].on_frames or a.metric == "per":
@@ -164,14 +218,16 @@ def paired_comparison(
 ) -> Comparison:
     """Compares two systems on the same draws of units; systems with several seeds have their seeds drawn independently.
 
+    What is drawn is as in `bootstrap_interval`.
+
     Raises `UserError`, naming ids, where utterances, reference texts or counts of frames differ between the two.
     """
     _check_pair(a, b, *names)
-    grouped_a, grouped_b = _in_units([a, b], unit)
-    sizes = (unit, len(grouped_a.units), len(a.numerators), len(b.numerators))
+    drawn = _in_units([a, b], unit)
+    sizes = (drawn.unit, len(drawn.systems[0].units), len(a.numerators), len(b.numerators))
     if a.value is None or b.value is None:
         return Comparison(a.metric, a.value, b.value, None, None, None, *sizes)
-    values = _resampled([grouped_a, grouped_b], samples, seed)
+    values = _resampled(drawn, samples, seed)
     differences = values[0] - values[1]
     probability = _share_better(differences, METRICS[a.metric].higher_is_better)
     return Comparison(a.metric, a.value, b.value, a.value - b.value, _percentiles(differences), probability, *sizes)

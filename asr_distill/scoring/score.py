@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from asr_distill.scoring.bootstrap import SAMPLES, bootstrap_interval
+from asr_distill.scoring.bootstrap import FEWEST, SAMPLES, bootstrap_interval, named_unit, resampled_unit
 from asr_distill.scoring.errors import ErrorCounts
 from asr_distill.scoring.metrics import metric_counts
 from asr_distill.scoring.utterances import Utterance
@@ -71,7 +71,8 @@ def score_utterances(
     """The content of score.json: plain values, percentages 0-100, null where unknown.
 
     ``unit`` names the interval that stands first (``ci95``); default speaker where all speakers are known and there are at
-    least two, else utterance. Missing hypotheses count as deletions and are listed under ``missing``.
+    least two, else utterance; what `resampled_unit` makes of it stands under ``bootstrap``. Missing hypotheses count as
+    deletions and are listed under ``missing``.
     """
     speakers = sorted({utterance.speaker for utterance in utterances if utterance.speaker is not None})
     all_named = all(utterance.speaker is not None for utterance in utterances)
@@ -95,11 +96,11 @@ def score_utterances(
         **error_figures(utterances),
         "ci95": intervals["wer"][unit],
         "ci95_utterance": intervals["wer"]["utterance"],
-        "ci95_speaker": intervals["wer"].get("speaker"),
+        "ci95_speaker": intervals["wer"].get("speaker") if len(speakers) >= FEWEST else None,
         "ser_ci95": intervals["ser"][unit],
         "frame_accuracy": frames,
         "k2_path_accuracy": path,
-        "bootstrap": {"unit": unit, "samples": samples, "seed": seed},
+        "bootstrap": {"unit": resampled_unit(unit, speakers), "samples": samples, "seed": seed},
         "training_text": split_by_training(utterances, training) if training is not None else None,
         "out_of_vocabulary": out_of_vocabulary(utterances, vocabulary) if vocabulary is not None else None,
         "empty_references": sum(not utterance.reference for utterance in utterances),
@@ -122,9 +123,9 @@ def _per_cent(value: float | None, interval: Sequence[float] | None = None) -> s
 
 def score_table(score: dict[str, Any]) -> str:
     """A score for people, some ten lines."""
-    unit = score["bootstrap"]["unit"]
+    how = f"{named_unit(score['bootstrap']['unit'])} resampled" if score["ci95"] else "too few utterances for an interval"
     lines = [
-        f"WER {_per_cent(score['wer'], score['ci95'])} % ({unit}s resampled), "
+        f"WER {_per_cent(score['wer'], score['ci95'])} % ({how}), "
         f"{score['ins']} ins, {score['del']} del, {score['sub']} sub in {score['words']} words",
         f"SER {_per_cent(score['ser'], score['ser_ci95'])} % of {score['utterances']} utterances"
         + (f", {score['speakers']} speakers" if score["speakers"] else ""),

@@ -82,8 +82,8 @@ def _ends_in_ids(path: Path, lines: _Lines) -> bool:
 
 
 def _alike(word: str, id: str) -> bool:
-    """Whether one is within the other and holds a digit, as ids with and without a speaker's do."""
-    return (word in id or id in word) and any(map(str.isdigit, word))
+    """Whether the first word is the id rather: it has digits, and is like what the parentheses hold, or that has none."""
+    return any(map(str.isdigit, word)) and (word in id or id in word or not any(map(str.isdigit, id)))
 
 
 def split_trn(line: str) -> tuple[str, str] | None:

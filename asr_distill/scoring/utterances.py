@@ -24,6 +24,7 @@ _COUNTS = (
     "phones",
     "phone_errors",
 )
+MOST = 1 << 53  # counts beyond are not exact as floating-point numbers
 # A part can't exceed its whole.
 _PARTS = {
     "correct_frames": "frames",
@@ -74,6 +75,8 @@ def utterance_from_row(
     missing = [key for key in ("id", "reference", "hypothesis") if key not in row]
     if missing:
         raise UserError(f"{where}: key {missing[0]!r} is missing; found {', '.join(row)}")
+    if not isinstance(row["id"], (str, int)):
+        raise UserError(f"{where}: the id is {row['id']!r}, expected text")
     values: dict[str, Any] = {"id": str(row["id"])}
     for key in ("reference", "hypothesis"):
         words = _words(row[key], f"{where}: {key}")
@@ -85,11 +88,13 @@ def utterance_from_row(
                 " --ref`). An utterance without words has an empty text"
             )
         values["reference"] = ()
-    for key in ("speaker", "split", "reached_final"):
+    for key, kind, name in (("speaker", str, "text"), ("split", str, "text"), ("reached_final", bool, "true, false")):
         values[key] = row.get(key)
+        if values[key] is not None and not isinstance(values[key], kind):
+            raise UserError(f"{where}: {key} of {values['id']!r} is {values[key]!r}, expected {name} or null")
     for key in _COUNTS:
         value = row.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST):
             raise UserError(f"{where}: {key} of {values['id']!r} is {value!r}, expected a whole number of at least 0 or null")
         values[key] = value
     for part, whole in _PARTS.items():

@@ -12,6 +12,8 @@ import numpy as np
 from asr_distill.base import UserError, read_jsonl, write_jsonl
 from asr_distill.senones.topology import Topology
 
+_MOST_FRAMES = 100_000_000  # of one utterance, eleven days
+
 
 @dataclass(frozen=True, eq=False)
 class FrameAlignment:
@@ -129,6 +131,9 @@ class FrameAlignment:
         if len(frames) != len(phones):
             raise ValueError(f"{len(phones)} phones but {len(frames)} phone lengths")
         runs = np.asarray(values["state_runs"], dtype=np.int64).reshape(-1, 2)
+        for lengths in (frames, runs[:, 1]):
+            if len(lengths) and (lengths.min() < 0 or lengths.max() > _MOST_FRAMES or lengths.sum() > _MOST_FRAMES):
+                raise ValueError(f"lengths of {lengths.min()} to {lengths.max()} frames, expected 0 to {_MOST_FRAMES} in all")
         return cls(
             phones,
             np.repeat(np.arange(len(phones)), frames),
@@ -146,7 +151,7 @@ def context_windows(phones: np.ndarray) -> np.ndarray:
 
 def write_alignments(path: str | Path, alignments: Mapping[str, FrameAlignment]) -> None:
     """Writes JSON lines ``{"id": cut id, ...}`` (gzip where the name ends in ``.gz``), in the mapping's order."""
-    write_jsonl(path, ({"id": key, **alignment.to_dict()} for key, alignment in alignments.items()))
+    write_jsonl(path, ({"id": key, **alignment.to_dict()} for key, alignment in alignments.items()), listed=True)
 
 
 def read_alignments(path: str | Path) -> dict[str, FrameAlignment]:

@@ -116,7 +116,7 @@ class SenoneInventory:
         return " ".join(names)
 
     def save(self, path: str | Path) -> None:
-        """Writes ``senones.json``: the hash, each senone in words, the topology and the tree."""
+        """Writes ``senones.json``, and lists its digest: the hash, each senone in words, the topology and the tree."""
         senones = []
         for senone in range(self.num_senones):
             phone, pdf_class = self.tree.senone_info(senone)
@@ -132,6 +132,7 @@ class SenoneInventory:
                 "topology": self.topology.to_dict(),
                 "tree": self.tree.to_dict(),
             },
+            listed=True,
         )
 
     @classmethod

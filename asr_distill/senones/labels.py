@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import glob
+import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, atomic_path, track
+from asr_distill.base import (
+    UserError,
+    atomic_directory,
+    hash_of_array,
+    hash_of_object,
+    only_writer,
+    remove_folder,
+    remove_leftovers,
+    track,
+    write_jsonl,
+)
+from asr_distill.features.frame_counts import num_frames_of
 from asr_distill.features.sources import check_sources
 from asr_distill.senones.frame_alignment import FrameAlignment
 from asr_distill.senones.inventory import SenoneInventory, check_same
 
+_log = logging.getLogger("asr_distill")
 MAX_NAMED = 10
+_NAMED_BY = 16  # digits of the labels' hash in the name of their folder
+_HEXADECIMAL = "[0-9a-f]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +41,7 @@ class LabelReport:
     Attributes:
         num_cuts: cuts written.
         num_frames: frames written.
-        without_alignment: ids of cuts that have no alignment; they are not in the output.
+        without_alignment: ids of cuts that have no alignment, or one of another number of frames; they are not in the output.
         counts: ``(C,)`` int64 frames of each senone.
     """
 
@@ -45,77 +61,106 @@ def write_labels(
 ) -> LabelReport:
     """Writes the cuts with ``senones`` and ``phones``, lhotse ``TemporalArray`` of int32 ``(T,)``, lossless.
 
-    The arrays lie beside the manifest in ``{name}_arrays/``; each cut also carries the inventory's hash as ``senones_hash``.
-    The manifest is written last: where it exists, the arrays are complete.
+    The arrays lie beside the manifest in ``{name}_arrays-{hash}/``, named after the labels; each cut also carries the
+    inventory's hash as ``senones_hash``. The manifest is replaced last, in one move, and the arrays of earlier ones go after
+    that: at any moment a manifest that is there has its arrays.
 
     Args:
         cuts: lhotse cuts with features; read once, in order.
         alignments: by cut id.
         out: the manifest, ``labels/cuts_train.jsonl.gz``.
-        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment.
+        max_missing_share: the share of cuts, 0 to 1, that may lack an alignment of as many frames as they have.
 
-    Raises `UserError`, naming the cut, where it has no features, an alignment's length is not its number of frames, or the
-    alignment doesn't fit the inventory; and where too many cuts have no alignment. No manifest is left then.
+    Raises `UserError`, naming the cut, where it has no features or the alignment doesn't fit the inventory; where too many
+    cuts have no alignment; or where another process writes there. What was there before stays then.
     """
-    from lhotse import CutSet
+    out = Path(out).resolve()  # the manifest names its arrays, and is read from other working directories
+    with only_writer(out):
+        labelled, report, identity = _counted(cuts, alignments, inventory, max_missing_share)
+        alike = f"{out.name.split('.')[0]}_arrays"
+        remove_leftovers(out.parent, alike)
+        arrays = out.parent / f"{alike}-{identity[:_NAMED_BY]}"
+        labelled = _write_arrays(arrays, labelled, alignments, inventory)
+        write_jsonl(out, (cut.to_dict() for cut in labelled), listed=True)
+        for other in out.parent.glob(f"{glob.escape(alike)}-{_HEXADECIMAL * _NAMED_BY}"):
+            if other != arrays:
+                remove_folder(other, alike)
+    return report
+
+
+def _counted(
+    cuts: Iterable[Any], alignments: Mapping[str, FrameAlignment], inventory: SenoneInventory, max_missing_share: float
+) -> tuple[list[Any], LabelReport, str]:
+    """The cuts to label, what will be labelled, and a hash of the labels."""
+    labelled: list[Any] = []
+    missing: dict[str, str] = {}
+    counts = np.zeros(inventory.num_senones, dtype=np.int64)
+    identity = hashlib.sha256(inventory.hash.encode())
+    for cut in cuts:
+        alignment = alignments.get(cut.id)
+        if problem := _problem(cut, alignment):
+            missing[cut.id] = problem
+        if alignment is None or problem:
+            continue
+        senones = _checked_labels(cut, alignment, inventory)
+        identity.update(hash_of_object([cut.id, hash_of_array(senones), hash_of_array(alignment.frame_phones)]).encode())
+        counts += np.bincount(senones, minlength=inventory.num_senones)
+        labelled.append(cut)
+    if not labelled or len(missing) > max_missing_share * (len(labelled) + len(missing)):
+        raise UserError(
+            f"{len(missing)} of {len(labelled) + len(missing)} cuts have no alignment that fits ({_named(missing)}),"
+            f" allowed are {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
+        )
+    if different := [key for key, problem in missing.items() if problem != "no alignment"]:
+        _log.warning("%d cuts are not labelled: %s", len(different), _named({key: missing[key] for key in different}))
+    return labelled, LabelReport(len(labelled), int(counts.sum()), tuple(missing), counts), identity.hexdigest()
+
+
+def _write_arrays(
+    folder: Path, cuts: Iterable[Any], alignments: Mapping[str, FrameAlignment], inventory: SenoneInventory
+) -> list[Any]:
+    """Writes the arrays of all cuts; returns the cuts that refer to them."""
     from lhotse.features.io import NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    out = Path(out).resolve()  # the manifest names its arrays, and is read from other working directories
-    arrays = out.parent / f"{out.name.split('.')[0]}_arrays"
-    # An older manifest must not point at the arrays of an unfinished newer run.
-    out.unlink(missing_ok=True)
-    shutil.rmtree(arrays, ignore_errors=True)
-    arrays.mkdir(parents=True)
-    missing: list[str] = []
-    counts = np.zeros(inventory.num_senones, dtype=np.int64)
-    num_cuts = 0
-    writer = NumpyFilesWriter(arrays)
-    try:
-        with atomic_path(out) as temporary:
-            with CutSet.open_writer(temporary, overwrite=True) as manifest:
-                for cut in track(cuts, "labels", unit="cuts"):
-                    alignment = alignments.get(cut.id)
-                    if alignment is None:
-                        missing.append(cut.id)
-                        continue
-                    senones = _checked_labels(cut, alignment, inventory)
-                    # lhotse spreads files over folders named by a key's first three letters.
-                    key = f"{num_cuts % 1000:03d}-{num_cuts}"
-                    custom = {**(cut.custom or {}), "senones_hash": inventory.hash}
-                    for name, array in (("senones", senones), ("phones", alignment.frame_phones)):
-                        custom[name] = writer.store_array(
-                            f"{key}-{name}", array, frame_shift=cut.frame_shift, temporal_dim=0, start=cut.start
-                        )
-                    manifest.write(fastcopy(cut, custom=custom))
-                    counts += np.bincount(senones, minlength=inventory.num_senones)
-                    num_cuts += 1
-            if not num_cuts or len(missing) > max_missing_share * (num_cuts + len(missing)):
-                raise UserError(
-                    f"{len(missing)} of {num_cuts + len(missing)} cuts have no alignment ({_named(missing)}), allowed are"
-                    f" {100 * max_missing_share:g} %; are these the alignments of these cuts? Else allow more"
+    done = []
+    with atomic_directory(folder) as temporary:
+        writer = NumpyFilesWriter(temporary)
+        for number, cut in enumerate(track(cuts, "labels", unit="cuts")):
+            custom = {**(cut.custom or {}), "senones_hash": inventory.hash}
+            alignment = alignments[cut.id]
+            for name, array in (("senones", inventory.label(alignment)), ("phones", alignment.frame_phones)):
+                # lhotse spreads files over folders named by a key's first three letters
+                stored = writer.store_array(
+                    f"{number % 16:03d}-{number}-{name}", array, frame_shift=cut.frame_shift, temporal_dim=0, start=cut.start
                 )
-    except BaseException:
-        shutil.rmtree(arrays, ignore_errors=True)
-        raise
-    return LabelReport(num_cuts, int(counts.sum()), tuple(missing), counts)
+                stored.array.storage_path = str(folder)
+                custom[name] = stored
+            done.append(fastcopy(cut, custom=custom))
+    return done
+
+
+def _problem(cut: Any, alignment: FrameAlignment | None) -> str:
+    """Why a cut cannot be labelled; empty where it can."""
+    if not cut.has_features:
+        raise UserError(f"cut {cut.id!r} has no features; compute them first: asr-distill features")
+    if alignment is None:
+        return "no alignment"
+    frames = num_frames_of(cut)
+    different = f"it has {frames} frames, its alignment {len(alignment)}; align again on these features"
+    return different if len(alignment) != frames else ""
 
 
 def _checked_labels(cut: Any, alignment: FrameAlignment, inventory: SenoneInventory) -> np.ndarray:
-    if not cut.has_features:
-        raise UserError(f"cut {cut.id!r} has no features; compute them first: asr-distill features")
-    if len(alignment) != cut.num_frames:
-        raise UserError(
-            f"cut {cut.id!r} has {cut.num_frames} frames, its alignment {len(alignment)}; align again on these features"
-        )
     try:
         return inventory.label(alignment)
     except UserError as error:
         raise UserError(f"cut {cut.id!r}: {error}") from None
 
 
-def _named(ids: list[str]) -> str:
-    return ", ".join(ids[:MAX_NAMED]) + (f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else "")
+def _named(problems: Mapping[str, str]) -> str:
+    named = "; ".join(f"{key}: {problem}" for key, problem in list(problems.items())[:MAX_NAMED])
+    return named + (f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else "")
 
 
 def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -130,8 +175,8 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
             check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
         check_sources(cut)
         try:
-            labels = np.asarray(cut.load_senones(), dtype=np.int32)
-        except (OSError, ValueError) as error:
+            labels = np.asarray(cut.custom["senones"].load(), dtype=np.int32)  # by count: lhotse trims by duration
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"the labels of cut {cut.id!r} cannot be read ({error}); run `asr-distill tree label` again"
             ) from None

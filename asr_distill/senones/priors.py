@@ -96,7 +96,7 @@ class SenonePriors:
 
     def save(self, path: str | Path) -> None:
         """Writes ``priors.json``."""
-        write_json(path, {"format": FORMAT, "hash": self.hash, **self._values()})
+        write_json(path, {"format": FORMAT, "hash": self.hash, **self._values()}, listed=True)
 
     @classmethod
     def load(cls, path: str | Path, inventory_hash: str | None = None) -> SenonePriors:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, read_text
 from asr_distill.lang import base_phone
 from asr_distill.lang.symbols import read_symbols
 
@@ -258,12 +258,5 @@ def topology_of_lang(lang_dir: str | Path, *, silence_pdf_classes: int = 1) -> T
     phones = [name for name in names[1:] if not (name[0] == "#" and name[1:].isdigit())]
     if names[:1] != ["<eps>"] or names[1 : len(phones) + 1] != phones:
         raise UserError(f"{table}: expected <eps> as 0, then phones, then disambiguation symbols #0, #1, ...")
-    silence = _read_text(Path(lang_dir) / "silence.txt").split()
+    silence = read_text(Path(lang_dir) / "silence.txt").split()
     return default_topology(phones, silence, silence_pdf_classes=silence_pdf_classes)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; make the lang directory with `asr-distill lang`") from None

@@ -44,7 +44,7 @@ class ClassClusters:
     def save(self, path: str | Path) -> None:
         """Writes the clusters as JSON."""
         clusters = [ids.tolist() for ids in self.clusters]
-        write_json(path, {"num_classes": self.num_classes, "inertia": self.inertia, "clusters": clusters})
+        write_json(path, {"num_classes": self.num_classes, "inertia": self.inertia, "clusters": clusters}, listed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassClusters:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import TypeVar
 
 from asr_distill.base import UserError, end_with_parent
@@ -41,6 +41,10 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], jobs: int
         with _deaf_to_interrupts():
             results = pool.map(work, items)
         yield from zip(items, results, strict=True)
+    except (KeyboardInterrupt, SystemExit):  # else their work would be waited for
+        for child in active_children():
+            child.terminate()
+        raise
     except BrokenProcessPool:
         raise UserError(
             f"one of {jobs} processes ended before its work was done: it was killed, as where memory runs out. Next: run it"

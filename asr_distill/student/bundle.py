@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import UserError, atomic_path, found_instead, from_mapping, read_json, to_mapping, write_json
+from asr_distill.base import UserError, atomic_path, check_file, found_instead, from_mapping, read_json, to_mapping, write_json
 from asr_distill.features import ContextWindow, Fbank40Config, Normalisation
 from asr_distill.models.checkpoint import CONFIG_FILE
 from asr_distill.senones import SenoneInventory, SenonePriors
@@ -94,7 +94,8 @@ class BundleParts:
     def write(self, directory: Path) -> None:
         """Copies senones and priors and writes the normalisation into ``directory``."""
         for source, name in ((self.inventory, SENONES_FILE), (self.priors, PRIORS_FILE)):
-            with atomic_path(directory / name) as temporary:
+            check_file(source)
+            with atomic_path(directory / name, listed=True) as temporary:
                 shutil.copyfile(source, temporary)
         self._kept_normalisation().save(directory)
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from asr_distill.base import UserError, found_instead, from_mapping, hash_of_object, read_json, to_mapping, write_json
+from asr_distill.base import (
+    UserError,
+    check_own,
+    found_instead,
+    from_mapping,
+    hash_of_object,
+    read_json,
+    to_mapping,
+    write_json,
+)
 
 FORMAT = 1
 ENSEMBLE_FILE = "ensemble.json"
@@ -63,7 +72,8 @@ class EnsembleConfig:
         path = directory / ENSEMBLE_FILE
         # left alone where nothing changes, so that its date says since when these members are combined
         if not _holds(path, values):
-            write_json(path, values)
+            check_own(path)
+            write_json(path, values, listed=True)
 
     def paths(self, directory: str | Path) -> list[Path]:
         """Where the members lie, given the ensemble's folder. Raises `UserError` naming one that is not there."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from asr_distill.base import UserError
+from asr_distill.data.checks import check_utterance
 from asr_distill.data.cut_features import feature_config_file, load_features, normalisation_speaker
 from asr_distill.features import (
     ContextWindow,
@@ -22,8 +23,10 @@ from asr_distill.features import (
     config_difference,
 )
 from asr_distill.features.audio import name_of, pick_channel, read_samples
+from asr_distill.features.audio_signs import hears_upper_band, is_constant, lacks_upper_band
 
 _log = logging.getLogger("asr_distill")
+OnBad = Callable[[Any, UserError], None]  # is told of a cut that cannot be read, and why
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,28 @@ class CutFeatures:
         self.fbank, self.normalisation = fbank, normalisation
         self._checked: set[str] = set()  # storages whose configuration is the filterbank's
         self._alone: set[str] = set()  # ids of cuts without a speaker that the log has told of
+        self.narrow: dict[
+            str, None
+        ] = {}  # what was read and has nothing in the upper half of the band that the filterbank takes
+        self.silent: dict[str, None] = {}  # what was read and is digital silence
+        self._told: set[str] = set()
 
     def read(self, cut: Any) -> np.ndarray:
         """``(T, 40)`` float32 of a cut, not normalised: what is stored with it, else from its audio.
 
-        Raises `UserError` naming a cut whose stored features are of another kind, or whose audio cannot be read.
+        Raises `UserError` naming a cut that is no utterance (`check_cuts`), whose stored features are of another kind, or whose
+        audio cannot be read.
         """
+        check_utterance(cut)
         stored, config = getattr(cut, "features", None), self.fbank.config
         if stored is None:
             samples = read_samples(pick_channel(cut, None), config.sampling_rate)
             try:
-                return self.fbank.extract(samples, config.sampling_rate)
+                features = self.fbank.extract(samples, config.sampling_rate)
             except UserError as error:
                 raise UserError(f"{name_of(cut)}: {error}") from None
+            self.listen(cut.id, samples, features, int(cut.sampling_rate))
+            return features
         found = (stored.type, stored.num_features, round(stored.frame_shift, 6), stored.sampling_rate)
         expected = (Fbank40.name, config.num_mel_bins, round(config.frame_shift, 6), config.sampling_rate)
         if found != expected:
@@ -65,25 +77,53 @@ class CutFeatures:
         if stored.storage_path not in self._checked:
             _check_configuration(cut, config)
             self._checked.add(stored.storage_path)
-        return load_features(cut)
+        features = load_features(cut)
+        self.listen(cut.id, None, features, config.sampling_rate)
+        return features
 
-    def normalised(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
+    def listen(self, name: str, samples: np.ndarray | None, features: np.ndarray, recorded_at: int) -> None:
+        """Notes telephone speech and digital silence, for `tell`; ``samples``, if any, are at the filterbank's rate."""
+        config = self.fbank.config
+        if is_constant(features):
+            self.silent[name] = None
+            return
+        slow = recorded_at <= config.sampling_rate / 2
+        if samples is not None and hears_upper_band(config) and (slow or lacks_upper_band(samples, config.sampling_rate)):
+            self.narrow[name] = None
+
+    def tell(self) -> None:
+        """Says in a line each what was noted and has not been said."""
+        rate = self.fbank.config.sampling_rate
+        for names, text in (
+            (self.silent, "digital silence, every sample alike: %d, the first %s; there are no words in it"),
+            (
+                self.narrow,
+                "nothing above 4 kHz, as telephone speech: %d, the first %s; the model hears audio of "
+                f"{rate} Hz, and errs more on these unless it was trained on such speech too",
+            ),
+        ):
+            if new := [name for name in names if name not in self._told]:
+                self._told.update(new)
+                _log.warning(text, len(new), new[0])
+
+    def normalised(self, cuts: Iterable[Any], on_bad: OnBad | None = None) -> Iterator[tuple[Any, torch.Tensor, float]]:
         """Yields cut, normalised features ``(T, 40)`` and the seconds that they took; a speaker's cuts come together.
 
         Where the normalisation is per speaker, a cut without one counts as a speaker of its own; a line of the log says so.
+        on_bad: is told of cuts that cannot be read, which are left out.
         """
         if self.normalisation.kind != "speaker":
             for cut in cuts:
                 start = time.perf_counter()
-                features = self.normalisation.apply(torch.from_numpy(self.read(cut)))
-                yield cut, features, time.perf_counter() - start
+                if (raw := self._read_good(cut, on_bad)) is not None:
+                    yield cut, self.normalisation.apply(torch.from_numpy(raw)), time.perf_counter() - start
             return
         groups: dict[str | int, list[Any]] = {}
         for place, cut in enumerate(cuts):
             groups.setdefault(normalisation_speaker(cut) or place, []).append(cut)
         self._tell_of([cut for key, (cut, *_) in groups.items() if isinstance(key, int)])
         for key, members in groups.items():
-            yield from self._one_speaker(str(key), members)
+            yield from self._one_speaker(str(key), members, on_bad)
 
     def _tell_of(self, cuts: list[Any]) -> None:
         new = [cut.id for cut in cuts if cut.id not in self._alone]
@@ -96,16 +136,27 @@ class CutFeatures:
                 new[0],
             )
 
-    def _one_speaker(self, speaker: str, cuts: list[Any]) -> Iterator[tuple[Any, torch.Tensor, float]]:
+    def _read_good(self, cut: Any, on_bad: OnBad | None) -> np.ndarray | None:
+        try:
+            return self.read(cut)
+        except UserError as error:
+            if on_bad is None:
+                raise
+            on_bad(cut, error)
+            return None
+
+    def _one_speaker(self, speaker: str, cuts: list[Any], on_bad: OnBad | None) -> Iterator[tuple[Any, torch.Tensor, float]]:
         gathered = NormalisationAccumulator("speaker", self.normalisation.variance)
-        features, seconds = [], []
+        good = []
         for cut in cuts:
             start = time.perf_counter()
-            features.append(self.read(cut))
-            gathered.update(features[-1], speaker)
-            seconds.append(time.perf_counter() - start)
+            if (raw := self._read_good(cut, on_bad)) is not None:
+                gathered.update(raw, speaker)
+                good.append((cut, raw, time.perf_counter() - start))
+        if not good:
+            return
         normalisation: Normalisation = gathered.finish()
-        for cut, raw, spent in zip(cuts, features, seconds, strict=True):
+        for cut, raw, spent in good:
             start = time.perf_counter()
             normalised = normalisation.apply(torch.from_numpy(raw), speaker)
             yield cut, normalised, spent + time.perf_counter() - start
@@ -128,6 +179,7 @@ def scored_cuts(
     log_posteriors: Callable[[torch.Tensor], torch.Tensor],
     cuts: Iterable[Any],
     chunk_frames: int,
+    on_bad: OnBad | None = None,
 ) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
     """Yields each cut with its log-posteriors ``(T, C)``, in the order of `CutFeatures.normalised`.
 
@@ -136,7 +188,7 @@ def scored_cuts(
     """
     waiting: list[tuple[Any, torch.Tensor, float]] = []
     frames = 0
-    for cut, normalised, seconds in features.normalised(cuts):
+    for cut, normalised, seconds in features.normalised(cuts, on_bad):
         start = time.perf_counter()
         inputs = window(normalised)
         waiting.append((cut, inputs, seconds + time.perf_counter() - start))
@@ -145,6 +197,7 @@ def scored_cuts(
             yield from _network_pass(log_posteriors, waiting)
             waiting, frames = [], 0
     yield from _network_pass(log_posteriors, waiting)
+    features.tell()
 
 
 def _network_pass(

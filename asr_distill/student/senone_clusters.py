@@ -61,6 +61,7 @@ class SenoneClusters:
                 "names": [list(names) for names in self.names],
                 "mean": self.mean.tolist(),
             },
+            listed=True,
         )
 
     @classmethod

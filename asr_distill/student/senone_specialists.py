@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from asr_distill.base import UserError
+from asr_distill.base import UserError, check_own
 from asr_distill.specialists import SpecialistDistillation, SpecialistExamples, train_specialist
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE
 from asr_distill.student.ensemble_folder import ENSEMBLE_FILE
@@ -68,6 +68,7 @@ def begin_folder(output: Path, clusters: SenoneClusters) -> None:
     path = output / CLUSTERS_FILE
     begun = [number for number in range(len(clusters.classes)) if specialist_folder(output, number).exists()]
     if not (begun and path.exists()):
+        check_own(path)
         clusters.save(path)
     elif SenoneClusters.load(path).hash != clusters.hash:
         raise UserError(f"{output} holds specialists of other clusters; name another --output, or remove it to train again")

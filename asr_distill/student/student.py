@@ -16,18 +16,19 @@ from torch import nn
 
 from asr_distill.base import UserError, missing_package
 from asr_distill.features import ContextWindow, Fbank40, Normalisation
+from asr_distill.features.audio import recording_of
+from asr_distill.features.audio_files import LOUDEST
 from asr_distill.graph import senone_graph
 from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
 from asr_distill.student.identity import model_hash
-from asr_distill.student.scoring_pass import CutFeatures, Timings, scored_cuts
+from asr_distill.student.scoring_pass import CutFeatures, OnBad, Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
-Audio: TypeAlias = Recording | Cut
+Audio: TypeAlias = Recording | Cut | str | Path
 _NATIVE = {"f": np.float64, "i": np.int64, "u": np.int64, "b": np.int64}
-_LOUDEST = 16.0  # audio in +-1 may exceed full scale, never by so much; in 16-bit samples it is next to silence
 
 
 class Student:
@@ -113,23 +114,40 @@ class Student:
     def features(self, speech: Signal | Audio, sampling_rate: int | None = None) -> np.ndarray:
         """Filterbank features ``(T, 40)`` float32, not normalised.
 
-        speech: a lhotse recording or cut of one channel, which says its rate and is resampled as `scores` does; or ``(n,)``
-          samples in +-1. An array says nothing of its rate: it is taken to be at the bundle's, `Student.sampling_rate`, and
-          never resampled.
+        speech: the path of an audio file, or a lhotse recording or cut, of one channel, which says its rate and is resampled as
+          `scores` does; or ``(n,)`` samples in +-1. An array says nothing of its rate: it is taken to be at the bundle's,
+          `Student.sampling_rate`, and never resampled.
         sampling_rate: of an array, where it is known: another than the bundle's is refused instead of misread.
         Raises `UserError` for such an array, samples that are whole numbers or as large, audio that cannot be read, and what
         `Fbank40.extract` refuses.
         """
+        if isinstance(speech, (str, Path)):
+            speech = recording_of(speech)
         if isinstance(speech, (Recording, Cut)):
-            return self._cut_features.read(speech.to_cut() if isinstance(speech, Recording) else speech)
+            features = self._cut_features.read(speech.to_cut() if isinstance(speech, Recording) else speech)
+            self._cut_features.tell()
+            return features
         given = _as_tensor(speech)
         found = f"are {str(given.dtype).removeprefix('torch.')}"
         if given.is_floating_point():
             largest = float(given.abs().max()) if given.numel() else 0.0
-            found = f"reach {largest:g}" if _LOUDEST < largest < math.inf else ""
+            found = f"reach {largest:g}" if LOUDEST < largest < math.inf else ""
         if found:
             raise UserError(f"samples {found}, expected floats in +-1; divide 16-bit samples by 32768")
-        return self.fbank.extract(given, self.sampling_rate if sampling_rate is None else sampling_rate)
+        features = self.fbank.extract(given, self.sampling_rate if sampling_rate is None else sampling_rate)
+        self._cut_features.listen("the samples given", given.detach().cpu().numpy().reshape(-1), features, self.sampling_rate)
+        self._cut_features.tell()
+        return features
+
+    @property
+    def silent(self) -> list[str]:
+        """Ids of what was read so far and is digital silence."""
+        return list(self._cut_features.silent)
+
+    @property
+    def narrow(self) -> list[str]:
+        """Ids of the audio read so far that has nothing above 4 kHz, where the filterbank takes more."""
+        return list(self._cut_features.narrow)
 
     def normalise(self, features: Signal) -> torch.Tensor:
         """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.
@@ -145,10 +163,10 @@ class Student:
     def log_posteriors(self, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
         """Natural log of the senone posteriors ``(T, C)`` float32 on the CPU, each row normalised.
 
-        speech: a lhotse recording or cut, resampled where its rate is not the bundle's; ``(n,)`` samples in +-1, taken to be at
-          the bundle's rate, `Student.sampling_rate` (hertz), since an array does not say; ``(T, 40)`` filterbank features; or
-          ``(T, 1040)`` network inputs, used as given. All but the last are normalised as `normalise` does, features unless
-          ``normalised`` says that they are already.
+        speech: the path of an audio file, or a lhotse recording or cut, resampled where its rate is not the bundle's; ``(n,)``
+          samples in +-1, taken to be at the bundle's rate, `Student.sampling_rate` (hertz), since an array does not say;
+          ``(T, 40)`` filterbank features; or ``(T, 1040)`` network inputs, used as given. All but the last are normalised as
+          `normalise` does, features unless ``normalised`` says that they are already.
         chunk_frames: frames that the network sees at once; it bounds the memory and changes nothing else.
         Raises `UserError` for any other shape, samples that are whole numbers or as large, values that are not finite and
         no chunk_frames.
@@ -169,19 +187,24 @@ class Student:
         """
         return (self._log_posteriors(self._inputs(speech, normalised), chunk_frames) - self._log_priors).cpu()
 
-    def scores(self, cuts: Iterable[Any], *, chunk_frames: int = 4096) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+    def scores(
+        self, cuts: Iterable[Any], *, chunk_frames: int = 4096, on_bad: OnBad | None = None
+    ) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
         """Yields ``(cut, log_likelihoods (T, C) float32 on the CPU, Timings)`` for each cut of a lhotse CutSet.
 
         Stored features are used where a cut has them, else they are computed from its audio, resampled where need be. Where the
         network was trained with normalisation per speaker, a speaker's cuts are read together and yielded together, speakers in
         the order in which they first occur, and a cut without a speaker is one of its own; otherwise the order is that of
         ``cuts``. Raises `UserError` naming a cut whose features are of another kind or whose audio cannot be read.
+        on_bad: called with such a cut and the error instead; the cut is left out.
         """
 
         def log_posteriors(inputs: torch.Tensor) -> torch.Tensor:
             return self._log_posteriors(inputs, chunk_frames)
 
-        for cut, posteriors, timings in scored_cuts(self._cut_features, self.window, log_posteriors, cuts, chunk_frames):
+        for cut, posteriors, timings in scored_cuts(
+            self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad
+        ):
             yield cut, (posteriors - self._log_priors).cpu(), timings
 
     def dense_fsa_vec(
@@ -209,7 +232,7 @@ class Student:
 
     def _inputs(self, speech: Signal | Audio, normalised: bool) -> torch.Tensor:
         num_bins = self.config.features.num_mel_bins
-        if isinstance(speech, (Recording, Cut)):
+        if isinstance(speech, (Recording, Cut, str, Path)):
             return self.window(self.normalise(self.features(speech)))
         given = _as_tensor(speech)
         if given.ndim == 1:

@@ -9,7 +9,7 @@ from asr_distill.base import only_process
 from asr_distill.training.state import LOCK_FILE, STATE_FOLDER, make_folder
 
 
-def only_run(out_dir: Path) -> AbstractContextManager[None]:
+def only_run(out_dir: Path) -> AbstractContextManager[Path]:
     """Makes ``out_dir/training`` and keeps other runs out of it, until the context or the process ends, however it ends.
 
     Raises `UserError` where another run is at work in ``out_dir``, or nothing can be written there.

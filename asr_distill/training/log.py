@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from asr_distill.base import atomic_path, progress_bar
+from asr_distill.training.state import EVENTS_FOLDER
 
 COLUMNS = (
     "epoch",
@@ -41,8 +42,8 @@ class TrainingLog:
                 _log.info("%s: no TensorBoard files (%s); pip install tensorboard for them", name, error)
                 return
             # A resumed run writes its events anew: those of work that was lost would stand beside their repetition.
-            shutil.rmtree(out_dir / "tensorboard", ignore_errors=True)
-            self._writer = Writer(str(out_dir / "tensorboard"))
+            shutil.rmtree(out_dir / EVENTS_FOLDER, ignore_errors=True)
+            self._writer = Writer(str(out_dir / EVENTS_FOLDER))
             for row in history:
                 self._events(row)
 
@@ -69,7 +70,8 @@ class TrainingLog:
             *(self.name, row["epoch"], row["train_loss"], train, dev),
             *(row["frames_per_second"], row["seconds"]),
         )
-        with atomic_path(self.out_dir / "log.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        path = self.out_dir / "log.csv"
+        with atomic_path(path, listed=True) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             table = csv.DictWriter(stream, COLUMNS)
             table.writeheader()
             table.writerows(history)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from asr_distill.training.precision import choose_bf16, choose_device, precision
 from asr_distill.training.start import InitialModel, check_start, identity_of_start, load_start
 from asr_distill.training.state import (
     COMPLETED_FILE,
+    LOCK_FILE,
+    STATE_FOLDER,
     Progress,
     TrainingState,
+    check_begun_or_empty,
     completed_run,
     remove_folder,
     unbegun_removed,
@@ -76,7 +79,11 @@ def train_model(
     identity["initial_model"] = identity_of_start(initial_model, initial_identity)
     identity["description"] = dict(description or {})
     if (summary := completed_run(out_dir, identity)) is not None:
+        if (out_dir / STATE_FOLDER / LOCK_FILE).is_file():  # it was killed as it removed what it needs no more
+            with suppress(UserError, OSError), only_run(out_dir):
+                remove_folder(out_dir)
         return summary
+    check_begun_or_empty(out_dir)
     check_start(initial_model, {"senones_hash": identity["train"].get("senones_hash"), **(description or {})})
     if device.type == "cpu":
         keep_freed_memory()
@@ -91,6 +98,7 @@ def train_model(
         optimiser = build_optimiser(config, network)
         state = TrainingState(out_dir, network, optimiser, device, identity, config.checkpoint_minutes)
         state.restore()
+        state.check_space()
         name = f"{out_dir.parent.name}/{out_dir.name}"
         with TrainingLog(out_dir, name, config.tensorboard, state.progress.history) as log:
             try:
@@ -105,7 +113,7 @@ def train_model(
             companions(out_dir)
         save_network(out_dir, network, network_config, {"training": summary, **(description or {})})
         remove_report(out_dir)
-        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity})
+        write_json(out_dir / COMPLETED_FILE, {"summary": {**summary, **times}, "identity": identity}, listed=True)
         remove_folder(out_dir)
     return {**summary, **times}
 

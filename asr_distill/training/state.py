@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from asr_distill.base import UserError, from_mapping, make_room, read_json, to_mapping, write_json
+from asr_distill.base import UserError, change_list, check_space, from_mapping, make_room, read_json, to_mapping, write_json
+from asr_distill.base.digests import DIGESTS_FILE, TEMPORARY
 from asr_distill.models import load_tensors, save_tensors
 from asr_distill.models.checkpoint import all_finite, load_weights
 from asr_distill.training.optimisation import optimiser_tensors, restore_optimiser
 
 COMPLETED_FILE, STATE_FOLDER, STATE_FILE, LOCK_FILE = "completed.json", "training", "state.json", "lock"
+BEST_FILE, EVENTS_FOLDER = "best.safetensors", "tensorboard"
+_CHECKPOINT = 3  # times the weights: these, and two numbers that an optimiser keeps for each
 _CHECKPOINT_SHARE = 0.05  # of the time may go into checkpoints at epoch ends, where epochs are short
 
 
@@ -71,6 +74,16 @@ class TrainingState:
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)
         self._saved_at, self._save_seconds = time.monotonic(), 0.0
 
+    def check_space(self) -> None:
+        """Raises `UserError` where the disk is too full for what the run will write.
+
+        At the most that is two checkpoints (weights, and two values for each that the optimiser keeps), the best weights and
+        the last ones.
+        """
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in self.network.state_dict().values())
+        there = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+        check_space(self.folder.parent, (2 * _CHECKPOINT + 2) * weights - there, "training with its checkpoints")
+
     def save_is_due(self, epoch_end: bool = False) -> bool:
         """Whether to write a checkpoint now: by the clock, and at epoch ends as long as that costs little."""
         elapsed = time.monotonic() - self._saved_at
@@ -87,11 +100,15 @@ class TrainingState:
         name = f"state-{self.progress.epoch:04d}-{self.progress.step:08d}.safetensors"
         save_tensors(self.folder / name, tensors)
         write_json(
-            self.folder / STATE_FILE, {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity}
+            self.folder / STATE_FILE,
+            {"tensors": name, "progress": to_mapping(self.progress), "identity": self.identity},
+            listed=True,
         )
-        for other in self.folder.glob("state-*.safetensors"):
-            if other.name != name:
-                other.unlink()
+        others = [other for other in self.folder.glob("state-*.safetensors") if other.name != name]
+        if others:
+            change_list(self.folder, dict.fromkeys(other.name for other in others))
+        for other in others:
+            other.unlink()
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - start
 
@@ -132,11 +149,11 @@ class TrainingState:
 
     def save_best(self) -> None:
         """Keeps the weights as they are now as the best so far."""
-        save_tensors(self.folder / "best.safetensors", self.network.state_dict())
+        save_tensors(self.folder / BEST_FILE, self.network.state_dict())
 
     def load_best(self) -> None:
         """Puts the best weights back into the network."""
-        path = self.folder / "best.safetensors"
+        path = self.folder / BEST_FILE
         load_weights(self.network, load_tensors(path), str(path))
 
 
@@ -146,9 +163,30 @@ def make_folder(out_dir: Path) -> None:
         make_room(path, "file")
 
 
+def check_begun_or_empty(out_dir: Path) -> None:
+    """Raises `UserError` where ``out_dir`` holds anything and is not the folder of a run that was begun."""
+    folder = out_dir / STATE_FOLDER
+    begun = (folder / LOCK_FILE, folder / STATE_FILE, out_dir / COMPLETED_FILE)
+    if not out_dir.is_dir() or any(path.is_file() for path in begun):
+        return
+    unknown = {path.name for path in out_dir.iterdir() if not path.name.startswith(TEMPORARY)} - {DIGESTS_FILE}
+    if STATE_FOLDER in unknown and folder.is_dir() and not any(folder.iterdir()):
+        unknown.remove(STATE_FOLDER)  # of a run that was killed as it began
+    if unknown:
+        raise UserError(
+            f"{out_dir} holds files of something else ({', '.join(sorted(unknown)[:5])}), expected a new or empty folder, or"
+            " one of a run that was begun; name another --output"
+        )
+
+
 def remove_folder(out_dir: Path) -> None:
-    """Deletes ``out_dir/training``: the run is complete."""
-    shutil.rmtree(out_dir / STATE_FOLDER, ignore_errors=True)
+    """Deletes the state of the run in ``out_dir/training``: it is complete."""
+    folder = out_dir / STATE_FOLDER
+    for pattern in (STATE_FILE, BEST_FILE, "state-*.safetensors", f"{TEMPORARY}*", DIGESTS_FILE, LOCK_FILE):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or something else is in it
+        folder.rmdir()
 
 
 @contextmanager
@@ -157,7 +195,9 @@ def unbegun_removed(out_dir: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if [entry.name for entry in (out_dir / STATE_FOLDER).glob("*")] == [LOCK_FILE]:
+        state = [entry.name for entry in (out_dir / STATE_FOLDER).glob("*")]
+        if state == [LOCK_FILE] and {entry.name for entry in out_dir.iterdir()} <= {STATE_FOLDER, EVENTS_FOLDER}:
+            shutil.rmtree(out_dir / EVENTS_FOLDER, ignore_errors=True)  # of this run, for its folder was empty
             remove_folder(out_dir)
             if not any(out_dir.iterdir()):
                 out_dir.rmdir()

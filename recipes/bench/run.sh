@@ -7,6 +7,7 @@
 #   --exp DIR          where the figures go (default EXP_DIR, else exp/bench)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+export ASR_DISTILL_PARENT=$$  # what the recipe runs ends with it, however it is ended
 
 size=full threads=2 publish=no exp=${EXP_DIR:-exp/bench} arguments="$*"
 while [ $# -gt 0 ]; do

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import k2
 import torch
-from lhotse import Recording
 from safetensors.torch import load_file
 
 from asr_distill.student import Student
@@ -26,7 +25,7 @@ names = [line.split()[0] for line in Path(graph, "words.txt").read_text(encoding
 starts = form["sequence_offsets"].tolist()
 sequences = [form["sequence_words"][a:b].tolist() for a, b in itertools.pairwise(starts)]
 
-scores = [student.log_likelihoods(Recording.from_file(path)) for path in recordings]  # resampled to the bundle's rate
+scores = [student.log_likelihoods(path) for path in recordings]  # resampled to the bundle's rate
 dense = student.dense_fsa_vec(scores, acoustic_scale=student.acoustic_scale or 0.1)
 lattice = k2.intersect_dense_pruned(
     hclg, dense, search_beam=20.0, output_beam=8.0, min_active_states=30, max_active_states=10000

@@ -8,7 +8,6 @@ import math
 import sys
 
 import torch
-from lhotse import Recording
 
 from asr_distill.decoding import K2Decoder
 from asr_distill.graph import load_graph
@@ -21,7 +20,7 @@ student.check_senones(hclg.senones_hash, graph)
 first_pass, second_pass = Arpa.read(small), Arpa.read(large)
 decoder = K2Decoder(hclg, nbest=100)  # the 100 best different word sequences of the lattice
 
-scores = [student.log_likelihoods(Recording.from_file(path)) for path in recordings]  # resampled to the bundle's rate
+scores = [student.log_likelihoods(path) for path in recordings]  # resampled to the bundle's rate
 lengths = torch.tensor([len(row) for row in scores])
 padded = torch.nn.utils.rnn.pad_sequence(scores, batch_first=True) * (student.acoustic_scale or 0.1)
 

@@ -12,6 +12,7 @@
 # It can be stopped and started at any moment: a run that is trained is not trained again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+export ASR_DISTILL_PARENT=$$  # what the recipe runs ends with it, however it is ended
 
 size=full threads=1 jobs=2 paper_protocol=yes publish=no corpus_dir="" exp="" arguments="$*"
 while [ $# -gt 0 ]; do

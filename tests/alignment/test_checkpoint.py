@@ -20,10 +20,10 @@ from asr_distill.alignment import (
     train_triphone,
     triphone,
 )
-from asr_distill.alignment.checkpoint import Checkpoint, TrainingState
+from asr_distill.alignment.checkpoint import CHECKPOINT_FILE, Checkpoint, TrainingState
 from asr_distill.alignment.diag_gmm import DiagGmm
 from asr_distill.alignment.monophone_data import TrainingData
-from asr_distill.base import read_json
+from asr_distill.base import DIGESTS_FILE, read_json
 from asr_distill.senones import FrameAlignment, SenoneInventory, default_topology, monophone_tree, read_alignments
 
 SHORT = TriphoneConfig(iterations=5, realign=(3,), total_gaussians=130)
@@ -70,7 +70,7 @@ class Training:
     def cut(self, out: Path, name: str, call: int) -> None:
         with pytest.raises(KeyboardInterrupt):
             self.run(out, cut_at=(name, call))
-        assert [path.name for path in out.iterdir()] == ["training.safetensors"]
+        assert [path.name for path in out.iterdir()] == [CHECKPOINT_FILE]
 
 
 @pytest.fixture
@@ -91,8 +91,9 @@ def test_cut_triphone_training_goes_on_to_the_same_bits(training: Training, tmp_
     assert training.run(whole) == {"estimate": 6, "align": 2}
     files = contents(whole)
     assert sorted(files) == [
-        "alignments_train.jsonl.gz", "failures.json", "gmm.json", "gmm.safetensors", "senones.json", "triphone.json",
-    ]  # fmt: skip
+        *("alignments_train.jsonl.gz", DIGESTS_FILE, "failures.json", "gmm.json", "gmm.safetensors", "senones.json"),
+        "triphone.json",
+    ]
     # The first estimate is that of the single Gaussians; iteration 3 realigns, and so does the end.
     for place, remaining in (
         (("estimate", 3), {"estimate": 4, "align": 2}),
@@ -113,7 +114,7 @@ def test_a_checkpoint_of_other_input_is_not_used(training: Training, tmp_path: P
     reworded = [dataclasses.replace(training.cuts[0], supervisions=[text]), *training.cuts[1:]]
     shared = default_topology(training.lang.real_phones, ("SIL",), silence_states=5, silence_pdf_classes=1)
     training.cut(out, "estimate", 4)
-    checkpoint = (out / "training.safetensors").read_bytes()
+    checkpoint = (out / CHECKPOINT_FILE).read_bytes()
     for other in (
         {"config": dataclasses.replace(SHORT, seed=1)},
         {"alignments": fewer},
@@ -121,7 +122,7 @@ def test_a_checkpoint_of_other_input_is_not_used(training: Training, tmp_path: P
         {"cuts": reworded},
         {"inventory": SenoneInventory(shared, monophone_tree(shared))},
     ):
-        (out / "training.safetensors").write_bytes(checkpoint)
+        (out / CHECKPOINT_FILE).write_bytes(checkpoint)
         with caplog.at_level(logging.WARNING, "asr_distill"):
             assert training.run(out, **other)["estimate"] == 6
         assert "training.safetensors is of other input or settings; training starts again" in caplog.text
@@ -151,7 +152,7 @@ def test_a_state_comes_back_as_it_was_and_a_broken_one_not_at_all(tmp_path: Path
     generator = np.random.default_rng(0)
     gmm = DiagGmm(np.array([1.0, 0.3, 0.7]), generator.normal(size=(3, 2)), generator.random((3, 2)), np.array([0, 1, 3]))
     senones = np.array([0, -1, 1])
-    checkpoint = Checkpoint(tmp_path / "training.safetensors", "mine")
+    checkpoint = Checkpoint(tmp_path / CHECKPOINT_FILE, "mine")
     assert checkpoint.load() is None
     checkpoint.save(TrainingState(7, gmm, {"senones": senones}, [{"iteration": 7, "log_likelihood_per_frame": -0.1}]))
     state = checkpoint.load()

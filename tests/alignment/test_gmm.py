@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asr_distill.alignment.cepstra import Cepstra, CepstraConfig
 from asr_distill.alignment.diag_gmm import DiagGmm, accumulate, estimate, mix_up, split_targets
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 
 
 def random_gmm(generator: np.random.Generator, senones: int = 4, dimension: int = 5) -> DiagGmm:
@@ -115,7 +115,10 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     loaded = DiagGmm.load(tmp_path / "gmm.safetensors")
     assert all(np.array_equal(a, b) for a, b in zip(gmm.arrays().values(), loaded.arrays().values(), strict=True))
     (tmp_path / "gmm.safetensors").write_bytes(b"not a model")
-    with pytest.raises(UserError, match="is not a GMM"):
+    with pytest.raises(UserError, match="is damaged"):
+        DiagGmm.load(tmp_path / "gmm.safetensors")
+    (tmp_path / DIGESTS_FILE).unlink()
+    with pytest.raises(UserError, match="is not a whole safetensors file"):
         DiagGmm.load(tmp_path / "gmm.safetensors")
     with pytest.raises(UserError, match="does not exist"):
         DiagGmm.load(tmp_path / "other.safetensors")

@@ -25,6 +25,7 @@ from asr_distill.alignment import (
     train_monophone,
 )
 from asr_distill.alignment.cepstra import Cepstra, load_fbank, transcript_of
+from asr_distill.alignment.checkpoint import CHECKPOINT_FILE
 from asr_distill.alignment.kaldi_hmm import KaldiHmm
 from asr_distill.alignment.monophone_data import equal_split, read_training_data
 from asr_distill.base import UserError, read_json
@@ -50,7 +51,7 @@ def test_it_learns_and_agrees_with_the_reference(
     history = [row["log_likelihood_per_frame"] for row in facts["history"]]
     assert history[-1] > history[0] + 3
     assert facts["utterances"] == len(an4_cuts)
-    assert not (trained / "training.safetensors").exists()
+    assert not (trained / CHECKPOINT_FILE).exists()
     assert read_json(trained / "failures.json") == {}
     alignments = read_alignments(trained / "alignments_train.jsonl.gz")
     for cut in an4_cuts:

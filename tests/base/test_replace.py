@@ -74,6 +74,12 @@ def test_a_folder_of_something_else_and_a_file_are_not_replaced(tmp_path: Path) 
     assert {path.name for path in tmp_path.rglob("*")} == {"home", "thesis.tex"}
 
 
+def test_a_file_that_is_listed_is_written_into_an_unfinished_folder(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "d") as folder:
+        write_json(folder / "x.json", 1, listed=True)  # the folder's lock is this process's own
+    assert check_folder(tmp_path / "d") == 1
+
+
 def test_only_a_folder_that_we_wrote_whole_is_replaced(tmp_path: Path) -> None:
     make(tmp_path / "graph", words="a")
     make(tmp_path / "graph", words="b")
@@ -224,3 +230,12 @@ def test_leftovers_of_killed_processes_are_removed_and_those_of_living_ones_stay
     make(tmp_path / "d", one="2")
     write_text(tmp_path / "x.jsonl.gz", "")
     assert names(tmp_path) == {"d", "d/one", f"d/{DIGESTS_FILE}", "x.jsonl.gz", mine.name}
+
+
+def test_a_listed_file_within_a_folder_that_is_written_whole_is_listed_with_the_others(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "d") as folder:
+        (folder / "inner").mkdir()
+        write_json(folder / "a.json", 1, listed=True)
+        write_json(folder / "inner" / "b.json", 2, listed=True)
+        assert names(folder) == {"a.json", "inner", "inner/b.json"}
+    assert check_folder(tmp_path / "d") == 2

@@ -34,5 +34,5 @@ def test_all_ratios(tmp_path, monkeypatch) -> None:
         assert result[name]["ratio"]["pairs"] == 2
         assert result[name]["ours"] > 0
     assert result["store_threads_vs_native"]["threads"] == 2
-    assert len(list((tmp_path / "fbank0").glob("???/*.npy"))) == 2
+    assert len(list((tmp_path / "fbank0").glob("?/*.npy"))) == 2
     assert (tmp_path / "fbank5").is_dir()  # computed anew in each of three rounds, by both

@@ -57,6 +57,32 @@ def test_segments(data_dir: Path) -> None:
     assert [row.duration for row in rows] == [pytest.approx(0.3), None, pytest.approx(1.0)]
 
 
+def test_segments_are_read_as_kaldi_reads_them(data_dir: Path) -> None:
+    write(data_dir, "segments", "u1 r1 .1 4e-1 0", "u2 r1 0.5 -1.0", "u3 r2 0 1.0 1")
+    write(data_dir, "text", "u1 ONE", "u2 TWO", "u3 THREE")
+    write(data_dir, "utt2spk", "u1 a", "u2 a", "u3 b")
+    rows = read_kaldi_directory(data_dir)
+    assert [row.duration for row in rows] == [pytest.approx(0.3), None, pytest.approx(1.0)]
+    assert [row.channel for row in rows] == [0, None, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("u1 r1 0.4 0.1", "expected a start of 0 or more, and an end that is later"),
+        ("u1 r1 -1 0.1", "expected a start of 0 or more"),
+        ("u1 r1 0 -2", "or -1 for the recording's"),
+        ("u1 r1 0 nan", "expected RECORDING START END"),
+        ("u1 r1 0 1 left", "perhaps with a CHANNEL behind"),
+        ("u1 r1 0 1 0 0", "perhaps with a CHANNEL behind"),
+    ],
+)
+def test_wrong_segments_are_refused_by_line(data_dir: Path, line: str, says: str) -> None:
+    write(data_dir, "segments", "u0 r1 0 1", line)
+    with pytest.raises(UserError, match=rf"segments, line 2: u1: .*{says}"):
+        read_kaldi_directory(data_dir)
+
+
 def test_a_missing_transcript_comes_back_empty(data_dir: Path) -> None:
     write(data_dir, "text", "r1 HELLO WORLD", "r2")
     assert [row.text for row in read_kaldi_directory(data_dir)] == ["HELLO WORLD", ""]
@@ -80,7 +106,7 @@ def test_a_missing_transcript_comes_back_empty(data_dir: Path) -> None:
         ("text", ["r1 HELLO", "r1 AGAIN"], "text, line 2: duplicate id 'r1'"),
         ("text", ["r9 HELLO"], r"1 utterances are in text and not in wav\.scp, the first is r9"),
         ("utt2spk", ["r1 a"], r"1 utterances are in wav\.scp and not in utt2spk, the first is r2"),
-        ("segments", ["r1 r1 0.1", "r2 r2 0 1"], "expected RECORDING START END, found 'r1 0.1'"),
+        ("segments", ["r1 r1 0.1", "r2 r2 0 1"], "segments, line 1: r1: expected RECORDING START END.*found 'r1 0.1'"),
         ("segments", ["r1 r9 0 1", "r2 r2 0 1"], "belongs to recording 'r9'"),
     ],
 )

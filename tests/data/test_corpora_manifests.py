@@ -66,7 +66,7 @@ def test_whole_manifests(tmp_path: Path, parts: dict[str, list[Utterance]]) -> N
 def test_another_folder_is_not_replaced(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
-    with pytest.raises(UserError, match="holds files that are not manifests"):
+    with pytest.raises(UserError, match="holds files that asr-distill did not write"):
         write_manifests(tmp_path / "thesis", parts, {})
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 
@@ -170,6 +170,32 @@ def test_ids_of_any_kind_get_files_of_their_own(tmp_path: Path, parts: dict[str,
     for number, name in enumerate(names):
         audio = load(tmp_path / "manifests" / "cuts_train.jsonl.gz", name).load_audio()
         assert audio[0, 800] == pytest.approx(number / 10, abs=0.01)
+
+
+def test_ends_behind_the_recording_are_cut_off_where_that_is_asked_for(
+    tmp_path: Path, parts: dict[str, list[Utterance]]
+) -> None:
+    change(parts, start=0.5, duration=0.8)
+    with pytest.raises(UserError, match=r"the recording from 0 to 1\.000 s\. Next: --clip-segments 0\.5"):
+        write_manifests(tmp_path / "manifests", parts, {})
+    write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(clip=0.5))
+    cuts = {cut.id: cut for cut in CutSet.from_file(tmp_path / "manifests" / "cuts_train.jsonl.gz")}
+    assert (cuts["train1"].start, cuts["train1"].duration) == (0.5, 0.5)
+    for values in ({"start": 0.5, "duration": 1.2}, {"start": 1.0, "duration": 0.2}):  # too much, and nothing left
+        change(parts, **values)
+        with pytest.raises(UserError, match="the recording from 0 to 1"):
+            write_manifests(tmp_path / "manifests", parts, {}, options=AudioOptions(clip=0.5))
+
+
+def test_recordings_with_several_channels_ask_for_a_channel(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:
+    for part in ("train", "test"):
+        for row in parts[part]:
+            soundfile.write(row.audio, np.zeros((16000, 2)), 16000)
+    with pytest.raises(UserError, match=r"Next: --channel 0 \(or another\) for recordings with several channels$"):
+        write_manifests(tmp_path / "manifests", parts, {})
+    parts["train"][0] = dataclasses.replace(parts["train"][0], text="")
+    with pytest.raises(UserError, match=r"several channels; for the others, mend them, or leave .* --allow-bad 0\.167"):
+        write_manifests(tmp_path / "manifests", parts, {})
 
 
 def test_a_check_and_a_file_of_the_callers(tmp_path: Path, parts: dict[str, list[Utterance]]) -> None:

@@ -127,7 +127,7 @@ def from_elsewhere(cut: MonoCut, kind: str) -> MonoCut:
     ("change", "message"),
     [
         (lambda cut: cut.perturb_speed(0.9), "cut c_sp0.9 .* has the transform Speed, .*save_audios"),
-        (lambda cut: cut.pad(2.0), "is a MixedCut, expected a cut of one recording; .*save_audios"),
+        (lambda cut: cut.pad(2.0), "mixed, padded or appended cuts.*save_audios.*: MixedCut"),
         (lambda cut: dataclasses.replace(cut, supervisions=[]), "cuts without a supervision .*cut c"),
         (lambda cut: dataclasses.replace(cut, supervisions=[supervision("s", 0.5, 0.7)]), "reach outside their cut"),
         (lambda cut: dataclasses.replace(cut, recording=None), "cut c has no recording"),

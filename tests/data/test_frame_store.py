@@ -191,7 +191,7 @@ def test_foreign_and_changed_stores_are_refused(written, tmp_path):
         stream.seek(-8, 2)
         stream.write(b"\0\0\0\0")
     store = FrameStore.open(written)  # the size is right
-    with pytest.raises(UserError, match=r"features\.npy changed"):
+    with pytest.raises(UserError, match=r"features\.npy is damaged"):
         store.verify()
 
 
@@ -217,3 +217,17 @@ def test_command_line(stores, tmp_path, capsys):
     assert main([*command, str(tmp_path / "x"), "--normalisation", "none", "--normalisation-from", str(tmp_path / "dev")]) == 1
     assert "exclude" in capsys.readouterr().err
     assert main(["frames", "--cuts", str(manifest)]) == 1
+
+
+@pytest.mark.parametrize("name", ["features.npy", "labels.npy"])
+@pytest.mark.parametrize("with_list", [True, False])
+def test_one_changed_bit_is_refused_as_soon_as_the_frames_are_read(written, name, with_list):
+    """Also in a store of an earlier version, which has its own checksums and no list."""
+    if not with_list:
+        (written / DIGESTS_FILE).unlink()
+    data = bytearray((written / name).read_bytes())
+    data[-1] ^= 1
+    (written / name).write_bytes(data)
+    store = FrameStore.open(written)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        _ = store.features if name == "features.npy" else store.labels

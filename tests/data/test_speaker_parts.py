@@ -37,7 +37,9 @@ def test_speakers_of_one_recording_stay_together() -> None:
     calls = [row(f"{side}{call}", recording=f"call{call}") for call in range(5) for side in "ab"]
     assert dev_of(calls) == ["a2", "b2"]
     chain = [*calls, row("b0", 1, "call9"), row("a1", 1, "call9")]  # links the calls 0 and 1: four calls are left
-    with pytest.raises(UserError, match=r"has 4 speakers .*give dev data of its own \(--dev\), or --dev-speakers 1"):
+    with pytest.raises(
+        UserError, match=r"has 4 speakers .*give dev data of its own \(--dev\), --dev-speakers 1, or --allow-shared-speakers"
+    ):
         set_aside_dev(chain)
     assert len(dev_of(chain, 1)) in (2, 4)
 
@@ -62,3 +64,19 @@ def test_a_recording_is_in_one_part_only() -> None:
         check_recordings({"train": [row("a", 0, "r")], "test": [row("c", 0, "r")]})
     with pytest.raises(UserError, match=r"recording id r is in both train \(a.wav\) and test \(b.wav\); ids must be unique"):
         check_recordings({"train": [row("a", 0, "r")], "test": [row("c", 0, "r", audio="b.wav")]})
+
+
+def test_recordings_of_a_single_speaker_are_set_aside_where_that_is_allowed() -> None:
+    rows = [row("global", n) for n in range(31)]
+    train, dev, rule = set_aside_dev(rows, allow_shared_speakers=True)
+    assert len(dev) == 5  # a tenth would be 3 utterances, too few to choose a scale
+    assert sorted(r.id for r in [*train, *dev]) == sorted(r.id for r in rows)
+    assert set_aside_dev(rows[::-1], allow_shared_speakers=True)[1] == dev[::-1]
+    assert "their speakers are in both" in rule["rule"]
+    segments = [Utterance(f"u{n}", Path("a.wav"), "global", "A", recording_id=f"r{n // 4}") for n in range(40)]
+    train, dev, _ = set_aside_dev(segments, allow_shared_speakers=True)
+    assert not {r.recording_id for r in train} & {r.recording_id for r in dev}
+    with pytest.raises(UserError, match="has 2 recordings, too few"):
+        set_aside_dev(segments[:8], allow_shared_speakers=True)
+    many = [row(name) for name in "abcdef"]  # enough speakers: whole ones, as ever
+    assert set_aside_dev(many, allow_shared_speakers=True) == set_aside_dev(many)

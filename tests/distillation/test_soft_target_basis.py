@@ -241,7 +241,7 @@ def test_changed_files_of_the_tail_are_found(tmp_path: Path, monkeypatch, file: 
     with pytest.raises(UserError, match=f"{file} changed since it was written"):
         create(tmp_path / "begun")
     (tmp_path / "begun" / file).unlink()
-    with pytest.raises(UserError, match=f"{file} cannot be mapped"):
+    with pytest.raises(UserError, match=f"{file} cannot be read"):
         create(tmp_path / "begun")
 
 

@@ -129,7 +129,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     with create(path, "topk") as first:
         with pytest.raises(UserError, match=f"another process is writing soft targets to {path}; wait.*another --output"):
             create(path, "topk").__enter__()
-        temporary = path / ".shard-00000-x.npy"
+        temporary = path / ".asr-distill-shard-00000-x.npy"
         temporary.touch()
         create(path, "topk")  # may look
         assert temporary.exists()
@@ -140,8 +140,8 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         late.__enter__()
     with create(path, "topk") as again:
         assert again.complete
-    assert not (path / ".lock").exists()
-    (path / ".lock").mkdir()  # as where nothing can be written
+    assert not list(path.glob(".*"))
+    (path / ".asr-distill-meta.json.lock").mkdir()  # as where nothing can be written
     with create(path, "topk") as again:  # a finished store needs no lock
         assert again.complete
 
@@ -163,7 +163,7 @@ def test_a_writer_killed_between_a_shard_and_its_description_continues(tmp_path:
 
     def killed(self: Shard, folder: Path) -> None:
         if self.index == shard:
-            (folder / ".shard-00001-abc.npy").write_bytes(b"half")
+            (folder / ".asr-distill-shard-00001-abc.npy").write_bytes(b"half")
             raise KeyboardInterrupt
         save(self, folder)
 

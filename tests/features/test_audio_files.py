@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from audio_bytes import KINDS, RATE, chunk, encoded, speech_like, wav, without_total
+from lhotse import Recording
 
 from asr_distill.base import UserError
 from asr_distill.features.audio import read_samples, recording_of
 from asr_distill.features.audio_files import AudioInfo, audio_info, open_audio, read_audio
+from asr_distill.features.containers.decoded import DecodedSamples
 from asr_distill.features.containers.mpeg import mpeg_header
 
 SAMPLES = speech_like()
@@ -146,6 +150,41 @@ def test_joined_streams_are_all_read(file: Path, coding: str, rate: int) -> None
             read_audio(file)
 
 
+@pytest.mark.parametrize(("kind", "coding"), [kind for kind in KINDS if kind[0] in ("WAV", "FLAC", "OGG", "MP3")])
+def test_manifests_that_lhotse_made_are_read(tmp_path: Path, kind: str, coding: str) -> None:
+    path = tmp_path / f"audio.{'opus' if coding == 'OPUS' else kind.lower()}"
+    path.write_bytes(encoded(SAMPLES, kind, coding))
+    cut = Recording.from_file(path).to_cut()  # may count what fills the last block
+    found = read_samples(cut, RATE)
+    assert len(found) == int(cut.num_samples * RATE / cut.sampling_rate + 0.5) >= len(SAMPLES)
+    np.testing.assert_allclose(found[: len(SAMPLES)], read_audio(path)[0][0, : len(SAMPLES)], atol=1e-6)
+
+
+def test_a_manifest_of_half_a_joined_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "audio.ogg"
+    path.write_bytes(2 * encoded(SAMPLES, "OGG", "VORBIS"))
+    with pytest.raises(UserError, match=r"the file has 2\.501 s, the manifest says 1\.251 s.*recording_of"):
+        read_samples(Recording.from_file(path).to_cut(), RATE)
+    assert len(read_samples(recording_of(path).to_cut(), RATE)) == 2 * len(SAMPLES)
+
+
+def test_a_few_bytes_of_anything_are_no_audio(file: Path) -> None:
+    starts = [
+        b"ID3\4\0\0\0\0\0\x40xxxxxxxxxx",
+        b"OggS",
+        b"fLaC",
+        b"NIST_1A\n   1024\n",
+        b".snd",
+        b"FORM\0\0\0\0AIFF",
+        b"\xff\xfb\x90\x00",
+    ]
+    for start in [*starts, wav(SAMPLES)[:60], encoded(SAMPLES, "W64", "PCM_16")[:120]]:
+        for length in range(1, len(start) + 1):
+            file.write_bytes(start[:length])
+            with pytest.raises(UserError):
+                read_audio(file)
+
+
 def test_joined_flac_is_refused(file: Path) -> None:
     file.write_bytes(2 * encoded(SAMPLES, "FLAC", "PCM_16"))
     with pytest.raises(UserError, match="truncated or damaged"):
@@ -177,6 +216,18 @@ def test_mp3_with_tags_and_with_headers_that_lie(file: Path) -> None:
         read_audio(file)
 
 
+def test_flac_with_tags_of_mp3(file: Path) -> None:
+    flac = encoded(SAMPLES, "FLAC", "PCM_16")
+    id3 = b"ID3\4\0\0" + bytes([0, 0, 1, 0]) + b"x" * 128
+    for content in (id3 + flac, flac + b"TAG" + bytes(125), id3 + flac + b"TAG" + bytes(125)):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(read_audio(file)[0], as_written(flac))
+        np.testing.assert_array_equal(open_audio(file).read(5000, 100), as_written(flac)[:, 5000:5100])
+        file.write_bytes(content[:9000])
+        with pytest.raises(UserError, match="truncated"):
+            read_audio(file)
+
+
 def test_a_damaged_ogg_or_flac_is_refused(file: Path) -> None:
     for kind, coding in (("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")):
         content = bytearray(encoded(SAMPLES, kind, coding))
@@ -202,17 +253,9 @@ def test_values_that_no_recording_has(file: Path, value: float, says: str, codin
     for read in (read_audio, audio_info):
         with pytest.raises(UserError, match=says):
             read(file)
-    cut = recording_of_any(file).to_cut()
+    cut = Recording.from_file(file, recording_id="audio").to_cut()
     with pytest.raises(UserError, match=rf"cut audio.*{says}"):
         read_samples(cut, RATE)
-
-
-def recording_of_any(path: Path):
-    from lhotse import Recording
-
-    recording = Recording.from_file(path)
-    recording.id = "audio"
-    return recording
 
 
 @pytest.mark.parametrize("rate", [0, 1, 4_000_000_000])
@@ -221,6 +264,32 @@ def test_rates_that_no_recording_has(file: Path, rate: int) -> None:
     file.write_bytes(content[:24] + struct.pack("<I", rate) + content[28:])
     with pytest.raises(UserError, match=f"{rate} Hz"):
         read_audio(file)
+
+
+def test_a_window_of_a_long_recording_reads_no_more_than_that(file: Path) -> None:
+    with open(file, "wb") as stream:
+        stream.write(wav(SAMPLES, data_size=2_000_000_000))
+        stream.truncate(2_000_000_044)  # seventeen hours, most of them a hole in the file
+    audio = open_audio(file)
+    tracemalloc.start()
+    np.testing.assert_array_equal(audio.read(5000, 100), as_written(wav(SAMPLES))[:, 5000:5100])
+    assert not audio.read(999_999_000, 1000).any()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_cuts_of_one_recording_decode_it_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_bytes(encoded(SAMPLES, "OGG", "VORBIS"))
+    decoded = []
+    plain = DecodedSamples.read_all
+    monkeypatch.setattr(DecodedSamples, "read_all", lambda self: decoded.append(self.path) or plain(self))
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda start: open_audio(file).read(start, 1000), range(0, 20000, 1000)))
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), as_written(file.read_bytes())[:, :20000])
+    assert decoded == [file]
+    file.write_bytes(encoded(SAMPLES[:5000], "OGG", "VORBIS"))  # another file under the same name
+    assert audio_info(file).num_samples == 5000
 
 
 def test_nothing_runs_whatever_a_file_is_called(tmp_path: Path) -> None:

@@ -104,6 +104,17 @@ def test_other_rates_are_resampled_with_one_line(cuts, tmp_path, caplog):
     assert cut.features.num_frames == cut.num_frames == 50
 
 
+def test_the_filterbank_of_telephones_is_named_where_it_is_not_used(tmp_path, caplog):
+    cut = make_cut(tmp_path, "low", rate=8000)
+    with caplog.at_level("INFO", logger="asr_distill"):
+        extract_features([cut], tmp_path / "feats", Fbank40Config())
+    assert "recipes/conf/fbank_8khz.yaml" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", logger="asr_distill"):
+        extract_features([cut], tmp_path / "feats", Fbank40Config(sampling_rate=8000))
+    assert "fbank_8khz" not in caplog.text
+
+
 def test_resampling_keeps_a_tone():
     tone = np.sin(2 * np.pi * 440 * np.arange(22050) / 22050).astype(np.float32)
     expected = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)

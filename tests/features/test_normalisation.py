@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 from asr_distill.features import Normalisation, NormalisationAccumulator
 
 CORPUS = {("ann", 0): 30, ("ann", 1): 50, ("bob", 0): 40}
@@ -94,14 +94,17 @@ def test_bad_statistics_are_refused(corpus, tmp_path):
     gathered("corpus", corpus).save(tmp_path / "a")
     gathered("corpus", corpus[:1]).save(tmp_path / "b")
     (tmp_path / "b" / "normalisation.safetensors").replace(tmp_path / "a" / "normalisation.safetensors")
+    with pytest.raises(UserError, match=r"normalisation\.safetensors is damaged"):
+        Normalisation.load(tmp_path / "a")
+    (tmp_path / "a" / DIGESTS_FILE).unlink()
     with pytest.raises(UserError, match=r"normalisation\.json describes"):
         Normalisation.load(tmp_path / "a")
     (tmp_path / "a" / "normalisation.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="not a whole safetensors"):
         Normalisation.load(tmp_path / "a")
     description = json.loads((tmp_path / "b" / "normalisation.json").read_text())
     assert description["kind"] == "corpus"
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is missing"):
         Normalisation.load(tmp_path / "b")
 
 

@@ -184,7 +184,7 @@ def rows(path: Path) -> None:
 def g(path: Path) -> None:
     table = path.with_name("words.txt")
     table.write_text(SYMBOLS, encoding="utf-8")
-    read_grammar(path, path.parent / "lang", read_symbols(table))
+    read_grammar(path, read_symbols(table))
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {

@@ -15,7 +15,9 @@ from asr_distill.graph import build_hclg
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
 from asr_distill.graph.fst_file import read_fst_file
 from asr_distill.graph.labels import read_grammar, read_lexicon_fst
-from asr_distill.lang import Arpa, SymbolTable, build_g
+from asr_distill.lang import Arpa, Lang, Lexicon, Pronunciation, SymbolTable, build_g
+from asr_distill.senones import SenoneInventory, topology_of_lang
+from asr_distill.senones.tree import monophone_tree
 
 TEXT = "0 1 1 2 0.5\n0 2 3 0 1.5\n1 2 0 1\n2 0.25\n"
 WORDS = {"<eps>": 0, "one": 1, "two": 2, "#0": 3, "<s>": 4, "</s>": 5}
@@ -176,37 +178,37 @@ def test_numbers_of_another_table_are_mapped_by_name_or_refused(tmp_path):
     lang.mkdir()
     write_table(lang / "words.txt", WORDS)
     (lang / "lang.json").write_text("{}")
-    expected = meaning(read_grammar(grammar(WORDS, tmp_path, "own.fst", tables=True), lang, WORDS), WORDS)
+    expected = meaning(read_grammar(grammar(WORDS, tmp_path, "own.fst", tables=True), WORDS), WORDS)
     assert {name for name, _ in expected} == {"one", "two"}
     with_tables = grammar(OTHER, tmp_path, "other.fst", tables=True)
-    assert meaning(read_grammar(with_tables, lang, WORDS), WORDS) == expected
+    assert meaning(read_grammar(with_tables, WORDS), WORDS) == expected
     bare = grammar(OTHER, tmp_path, "bare.fst", tables=False)
     with pytest.raises(UserError, match="--g-words"):
-        read_grammar(bare, lang, WORDS)
+        read_grammar(bare, WORDS)
     given = write_table(tmp_path / "table", OTHER)
-    assert meaning(read_grammar(bare, lang, WORDS, given), WORDS) == expected
+    assert meaning(read_grammar(bare, WORDS, given), WORDS) == expected
     (lang / "G.fst").write_bytes(bare.read_bytes())  # copied into the lang directory
     with pytest.raises(UserError, match="--g-words"):
-        read_grammar(lang / "G.fst", lang, WORDS)
+        read_grammar(lang / "G.fst", WORDS)
     write_table(tmp_path / "words.txt", OTHER)  # beside it, as in a Kaldi folder
-    assert meaning(read_grammar(bare, lang, WORDS), WORDS) == expected
+    assert meaning(read_grammar(bare, WORDS), WORDS) == expected
     write_table(tmp_path / "words.txt", {"<eps>": 0})
     with pytest.raises(UserError, match="has the label"):
-        read_grammar(bare, lang, WORDS)
+        read_grammar(bare, WORDS)
 
 
 def test_words_of_g_that_the_lexicon_lacks_are_left_out_with_a_line(tmp_path, caplog):
     text = tmp_path / "G.txt"
     text.write_text("0 0 one one 0.5\n0 0 seven seven 0.25\n0 0 two two 0.75\n0 0.1\n")
-    found = read_grammar(text, tmp_path, WORDS)
+    found = read_grammar(text, WORDS)
     assert meaning(found, WORDS) == {("one", 0.5), ("two", 0.75)}
     assert "1 words of G are not in the lexicon and are left out: seven" in caplog.text
     text.write_text("0 0 SEVEN SEVEN 0.25\n0 0.1\n")
     with pytest.raises(UserError, match="none of its words is in the lexicon"):
-        read_grammar(text, tmp_path, WORDS)
+        read_grammar(text, WORDS)
     text.write_text("0 0 one one 0.25\n0 0 #5 <eps> 1\n0 0.1\n")
     with pytest.raises(UserError, match="#5"):
-        read_grammar(text, tmp_path, WORDS)
+        read_grammar(text, WORDS)
 
 
 def test_a_lexicon_of_another_directory_is_refused(tmp_path):
@@ -260,3 +262,23 @@ def test_swapped_options_are_recognised(capsys, small_world, tmp_path):
     for model, folder in ((graph.path, tmp_path / "model"), (graph.path, graph.path)):
         assert main(["decode", "--model", str(model), "--graph", str(folder), *arguments]) != 0
         assert "exchanged with another option?" in capsys.readouterr().err
+
+
+def test_a_lang_directory_of_ours_says_whose_its_files_are(tmp_path):
+    """Files of another lang directory among its own, in a folder without a list of digests."""
+    for name, words in (("one", ("a", "b")), ("two", ("b", "c"))):
+        Lang.build(Lexicon(tuple(Pronunciation(word, (word.upper(),)) for word in words)), tmp_path / name)
+    one, two = (Lang.load(tmp_path / name) for name in ("one", "two"))
+    topology = topology_of_lang(one.directory)
+    inventory = SenoneInventory(topology, monophone_tree(topology))
+    (tmp_path / "G.txt").write_text("0 0 b b 0.5\n0 0\n")
+    (one.directory / "asr-distill.sha256").unlink()
+    build_hclg(one.directory, tmp_path / "G.txt", inventory, tmp_path / "graph")
+    kept = one.lexicon_disambig_fst_path.read_bytes()
+    one.lexicon_disambig_fst_path.write_bytes(two.lexicon_disambig_fst_path.read_bytes())
+    with pytest.raises(UserError, match="not of one lang directory"):
+        build_hclg(one.directory, tmp_path / "G.txt", inventory, tmp_path / "graph")
+    one.lexicon_disambig_fst_path.write_bytes(kept)
+    (one.directory / "words.txt").write_bytes((two.directory / "words.txt").read_bytes())
+    with pytest.raises(UserError, match=r"lang.json says"):
+        build_hclg(one.directory, tmp_path / "G.txt", inventory, tmp_path / "graph")

@@ -70,7 +70,7 @@ def test_saved_and_read_back(tmp_path: Path) -> None:
     for name in ("arcs", "scores", "aux"):
         np.testing.assert_array_equal(getattr(again, name), getattr(form, name))
     (tmp_path / "graph.safetensors").write_bytes(b"not a tensor")
-    with pytest.raises(UserError, match="not a readable k2 graph"):
+    with pytest.raises(UserError, match="not a whole safetensors file"):
         K2Form.load(tmp_path / "graph.safetensors")
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import DIGESTS_FILE, UserError, read_json
 from asr_distill.lang import Lang, Lexicon, Pronunciation, Subwords, SymbolTable, base_phone
 from asr_distill.senones import topology_of_lang
 
@@ -46,6 +46,9 @@ def test_load_gives_back_what_was_built(lang):
 def test_a_changed_file_is_noticed(lang, name):
     path = lang.directory / name
     path.write_text(path.read_text().replace("UW", "UX").replace("TOOL", "FOOL"))
+    with pytest.raises(UserError, match=f"{name} is damaged or was changed"):
+        Lang.load(lang.directory)
+    (lang.directory / DIGESTS_FILE).unlink()  # of an earlier version
     with pytest.raises(UserError, match="hash"):
         Lang.load(lang.directory)
 

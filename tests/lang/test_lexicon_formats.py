@@ -69,6 +69,13 @@ def test_silence_probabilities_are_dropped_with_a_line(tmp_path, caplog):
         ("A AH\rB B IY\r", 1, "carriage return"),
         ("A x0.5 3.25\n", 1, "3.25"),
         (b"A AH\ncaf\xe9 K\n", 2, "iconv"),
+        ("bad B AE1 D ; old\n", 1, "';'"),
+        ("; old\nbad B AE1 D\n", 1, "comment"),
+        ("bad B AE1 D\n// old\n", 2, "comment"),
+        ("one [W AH1 N]\n", 1, r"\[W"),
+        ("one /W AH1 N/\n", 1, "/W"),
+        ("one, W AH1 N\ntwo, T UW1\n", 1, "every other"),
+        ("one W, AH1, N\n", 1, "W,"),
         ("A AH \x00\n", 1, "U\\+0000"),
     ],
 )
@@ -109,6 +116,11 @@ def test_a_declared_format_is_believed(tmp_path):
             read(tmp_path, "A AH\n", format=format)
     with pytest.raises(UserError, match="expected one of auto"):
         read(tmp_path, "A AH\n", format="kaldi")
+
+
+def test_phones_of_other_alphabets_are_phones(tmp_path):
+    text = "eins a\u026a n s\ndon't d @ U n t '\nx { 2: 9 6 & ? = r\\\\\nzh [spn] <sil> t_s\u02b0 \u02e5 a~ (en)\n"
+    assert len(read(tmp_path, text)) == 4
 
 
 def test_text_that_is_no_lexicon(tmp_path):

@@ -191,3 +191,24 @@ def test_a_corpus_of_commands_marks_and_accents(tmp_path: Path, monkeypatch: pyt
 
 def lines_of(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_corpus_of_one_speaker(tmp_path: Path) -> None:
+    """As Kaldi's yesno, whose recordings are all by ``global``."""
+    for part, first in (("train", 0), ("test", 20)):
+        folder = kaldi_directory(tmp_path / "data" / part, [f"r{n + first}" for n in range(10)])
+        ids = [line.split()[0] for line in (folder / "text").read_text().splitlines()]
+        (folder / "utt2spk").write_text("".join(f"{id} global\n" for id in ids), encoding="utf-8")
+    (tmp_path / "lexicon.txt").write_text(LEXICON, encoding="utf-8")
+    options = ["--data-dir", "train=data/train", "test=data/test", "--lexicon", "lexicon.txt", "--output", "out"]
+    refused(prepare(*options, cwd=tmp_path), "1 speakers", "--allow-shared-speakers")
+    refused(prepare(*options, "--dev-speakers", "1", cwd=tmp_path), "too few to set aside")
+    done = prepare(*options, "--allow-shared-speakers", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 speakers are in both train and test: global; figures mean nothing for new speakers" in done.stderr
+    corpus = read_json(tmp_path / "out" / "corpus.json")
+    assert corpus["shared_speakers"] == {pair: ["global"] for pair in ("train and dev", "train and test", "dev and test")}
+    assert (corpus["counts"]["train"]["utterances"], corpus["counts"]["dev"]["utterances"]) == (16, 4)
+    (tmp_path / "data" / "dev").symlink_to("test")
+    given = [*options, "--data-dir", "train=data/train", "dev=data/test", "test=data/test"]
+    refused(prepare(*given, cwd=tmp_path), "in both dev and test")

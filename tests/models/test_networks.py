@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from asr_distill.base import UserError, read_json, write_json
+from asr_distill.base import DIGESTS_FILE, UserError, read_json, write_json
 from asr_distill.models import (
     SenoneDnn,
     apply_max_norm,
@@ -155,7 +155,7 @@ def test_a_checkpoint_is_safetensors_and_json_and_comes_back_in_bits(tmp_path: P
     config = complete_network_config({"layers": 1, "width": 6}, num_senones=4, input_dim=5)
     network = build_network(config, generator())
     save_network(tmp_path, network, config, {"more": [1, 2]})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [DIGESTS_FILE, "config.json", "model.safetensors"]
     loaded, written = load_network(tmp_path)
     assert written["more"] == [1, 2]
     assert not loaded.training
@@ -167,6 +167,9 @@ def test_damaged_and_foreign_checkpoints_are_refused_by_name(tmp_path: Path) -> 
     save_network(tmp_path, build_network(config), config)
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:-3])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        load_network(tmp_path)
+    (tmp_path / DIGESTS_FILE).unlink()  # of an earlier version, or another's
     with pytest.raises(UserError, match=r"model\.safetensors is not a whole"):
         load_network(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(whole)

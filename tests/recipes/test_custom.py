@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shlex
 import shutil
 import subprocess
@@ -117,13 +118,11 @@ def test_too_few_leaves_are_noticed_when_the_phones_are_known(checkout: Path) ->
 
 
 def test_a_language_model_of_ones_own_is_taken_as_it_is(checkout: Path) -> None:
-    (checkout / "exp" / "custom" / "manifests").mkdir(parents=True)
-    (checkout / "exp" / "custom" / "lang").mkdir()
-    (checkout / "exp" / "custom" / "manifests" / "lm.arpa").write_text("mine")
     commands = asked(checkout, *PARTS, "--arpa", "my.arpa", "--stop-stage", "3")
     assert option(prepared(commands), "--arpa") == [f"{checkout.parent}/my corpus/my.arpa"]
     assert of(commands, "asr-distill", "lang", "ngram") == []
-    assert (checkout / "exp" / "custom" / "lang" / "ngram.arpa").read_text() == "mine"
+    measured = [*of(commands, "asr-distill", "lang", "ppl"), *of(commands, "asr-distill", "lang", "g")]
+    assert {option(words, "--arpa")[0] for words in measured} == {"exp/custom/manifests/lm.arpa"}
 
 
 def test_without_a_dictionary(checkout: Path) -> None:
@@ -269,3 +268,45 @@ def test_no_stage_may_be_asked_for(checkout: Path) -> None:
     """So that what stands before the stages can be looked at."""
     commands = asked(checkout, *PARTS, "--stage", "900", "--stop-stage", "901")
     assert of(commands, "asr-distill") == []
+
+
+def test_shared_speakers_are_allowed_in_every_stage_or_in_none(checkout: Path) -> None:
+    for words, expected in (((), False), (("--allow-shared-speakers", "yes"), True)):
+        shutil.rmtree(checkout / "exp", ignore_errors=True)
+        commands = asked(checkout, *PARTS, *words, "--distillation", "yes", "--stage", "1", "--stop-stage", "20")
+        asking = [prepared(commands), *of(commands, "asr-distill", "train"), *of(commands, "asr-distill", "distill")]
+        asking += [command for command in of(commands, "asr-distill", "features") if "--speed-perturb" not in command]
+        assert len(asking) > 5
+        assert all(("--allow-shared-speakers" in command) == expected for command in asking)
+
+
+@pytest.mark.parametrize(
+    ("hours", "lexicon", "config", "tiny"),
+    [
+        ("0.0447", "<SIL> SIL\nYES Y\nNO N\n", "tiny", True),
+        ("0.0447", "".join(f"W{n} P{n} Q{n}\n" for n in range(5)), "cpu", True),
+        ("0.1", "YES Y\n", "cpu", False),
+        ("12.5", "YES Y\n", "cpu", False),
+        (None, "YES Y\n", "cpu", False),
+    ],
+)
+def test_the_size_of_the_corpus_chooses_settings(
+    checkout: Path, hours: str | None, lexicon: str, config: str, tiny: bool
+) -> None:
+    manifests = checkout / "exp" / "custom" / "manifests"
+    manifests.mkdir(parents=True)
+    (manifests / "lexicon.txt").write_text(lexicon)
+    if hours is not None:
+        corpus = {"parts": {"train": "x"}, "counts": {"train": {"words": 3, "hours": float(hours)}, "dev": {"hours": 9.0}}}
+        (manifests / "corpus.json").write_text(json.dumps(corpus, indent=2) + "\n")
+    commands = asked(checkout, *PARTS, "--stop-stage", "12")
+    first, baseline = of(commands, "asr-distill", "train")
+    assert option(baseline, "--config") == [f"recipes/conf/{config}.yaml"]
+    assert option(first, "--config") == ["recipes/conf/tiny.yaml" if config == "tiny" else "recipes/conf/first.yaml"]
+    penalties = [option(words, "--word-penalty")[0] for words in of(commands, "asr-distill", "lang", "g")]
+    assert penalties == (["0.0", "3.0", "6.0"] if tiny else ["0.0"])
+    scales = {grid for words in of(commands, "asr-distill", "decode") for grid in option(words, "--scale-grid")}
+    assert scales == {"0.05,0.07,0.1,0.14" + (",0.2,0.28,0.4" if tiny else "")}
+    mine = asked(checkout, *PARTS, "--config", "my.yaml", "--lm-grid", "1.0:1.0", "--stage", "1", "--stop-stage", "12")
+    assert option(of(mine, "asr-distill", "train")[1], "--config") == ["my.yaml"]
+    assert [option(words, "--word-penalty") for words in of(mine, "asr-distill", "lang", "g")] == [["1.0"]]

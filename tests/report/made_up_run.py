@@ -21,7 +21,7 @@ def decode(folder: Path, errors: int, correct: int, senones: str = "s", engine: 
     rows = [
         {
             "id": id,
-            "speaker": f"spk{number % 4}",
+            "speaker": f"spk{number % 5}",
             "split": folder.name,
             "reference": text,
             "hypothesis": "go boston" if number < errors else text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import struct
@@ -171,7 +172,7 @@ def test_the_share_of_a_loss_that_may_be_none_is_not_quoted(run: Path) -> None:
     decode(run / "decode/hard/test", errors=9, correct=40)
     path = run / "decode/hard/test/hypotheses.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for row in rows:  # the full set has 60 right of each: three speakers lose something, the fourth wins more than one of them
+    for row in rows:  # the full set has 60 right of each: four speakers lose something, the fifth wins more than one of them
         row["correct_frames"] = 80 if row["speaker"] == "spk0" else 50
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     decode(run / "decode/soft/test", errors=7, correct=59)
@@ -370,3 +371,28 @@ def test_parameters_are_counted_from_the_header(tmp_path: Path) -> None:
     (tmp_path / "short.safetensors").write_bytes(b"123")
     with pytest.raises(UserError, match="short"):
         safetensors_elements(tmp_path / "short.safetensors")
+
+
+def test_a_single_speaker_is_no_certainty_anywhere(run: Path) -> None:
+    for path in run.rglob("hypotheses.jsonl"):
+        rows = [{**json.loads(line), "speaker": "global"} for line in path.read_text(encoding="utf-8").splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    results = build(run)
+    assert results["bootstrap"]["unit"] == "utterance within speaker"
+    intervals = [system["wer"]["ci95"] for system in results["systems"] if (system["wer"]["test"] or 0) > 0]
+    assert intervals
+    assert all(low < high for low, high in intervals)
+    assert {row["unit"] for row in results["comparisons"]} == {"utterance within speaker"}
+    text = json.dumps([dataclasses.asdict(section) for section in results_page(results)])
+    assert "over utterances within speakers (too few speakers to draw)" in text
+
+
+def test_shared_speakers_are_said_beside_the_figures(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = read_json(run / "manifests/corpus.json")
+    write_json(run / "manifests/corpus.json", {**corpus, "shared_speakers": {"train and test": ["global"]}})
+    results = build(run)
+    assert results["data"]["shared_speakers"] == {"train and test": ["global"]}
+    said = "Speakers are shared (1 in both train and test): no figure here says anything about new speakers."
+    page = markdown_page(results_page(results))
+    assert page.count(said) >= 3  # at the head, above the systems, above the comparisons
+    check_results(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from asr_distill.scoring import (
     metric_counts,
     paired_comparison,
 )
+from asr_distill.scoring.bootstrap import FEWEST
 
 
 def make(correct: Sequence[int], frames: int = 100, speakers: int = 5) -> list[Utterance]:
@@ -31,7 +33,7 @@ def make(correct: Sequence[int], frames: int = 100, speakers: int = 5) -> list[U
 def words(errors: Sequence[int], length: int = 3) -> list[Utterance]:
     """Utterances of `length` words, the first `errors` of each substituted."""
     reference = tuple("abcdefghij"[:length])
-    return [Utterance(f"u{n:03}", reference, ("X",) * e + reference[e:], speaker=f"s{n % 4}") for n, e in enumerate(errors)]
+    return [Utterance(f"u{n:03}", reference, ("X",) * e + reference[e:], speaker=f"s{n % 5}") for n, e in enumerate(errors)]
 
 
 @pytest.mark.parametrize("unit", ["utterance", "speaker"])
@@ -41,7 +43,7 @@ def test_constant_data_have_no_width(unit: str) -> None:
     assert interval.value == pytest.approx(100 / 3)
     assert interval.ci95 is not None
     assert interval.ci95[0] == interval.ci95[1] == interval.value
-    assert interval.units == (40 if unit == "utterance" else 4)
+    assert interval.units == (40 if unit == "utterance" else 5)
 
 
 def test_the_interval_of_equal_lengths_is_that_of_a_mean() -> None:
@@ -88,7 +90,7 @@ def test_nothing_to_divide_by_is_none_and_never_nan() -> None:
 def test_an_empty_reference_beside_others_counts_its_insertions() -> None:
     utterances = [Utterance("u1", (), ("a", "b")), Utterance("u2", ("a", "b"), ("a", "b"))]
     assert metric_counts("wer", [utterances]).value == 100.0
-    assert bootstrap_interval(metric_counts("wer", [utterances])).ci95 is not None
+    assert bootstrap_interval(metric_counts("wer", [utterances * 3])).ci95 is not None
 
 
 def test_a_system_against_itself_is_a_draw() -> None:
@@ -152,7 +154,7 @@ def test_a_gain_that_may_be_none_does_not_count() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(50, 80)), min_size=1, max_size=30), st.integers(0, 99))
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(50, 80)), min_size=FEWEST, max_size=30), st.integers(0, 99))
 def test_intervals_hold_their_figure_and_stay_within_the_extremes(counts: list[tuple[int, int]], seed: int) -> None:
     utterances = [
         Utterance(f"u{n}", ("a",), ("a",), speaker=f"s{n % 3}", frames=frames, correct_frames=correct)
@@ -191,3 +193,63 @@ def test_an_unknown_speaker_is_named() -> None:
 def test_an_unknown_metric_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="frame_accuracy"):
         metric_counts("cer", [[Utterance("u", ("a",), ("a",))]])
+
+
+def spoken_by(speakers: int, utterances: int = 30) -> list[Utterance]:
+    rows = words([n % 3 for n in range(utterances)])
+    return [dataclasses.replace(row, speaker=f"s{n % speakers}") for n, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize("speakers", [1, 2, 4, 5, 8])
+def test_a_few_speakers_are_no_certainty(speakers: int) -> None:
+    """Drawing one speaker again and again gives the same figure: 1.29 [1.29, 1.29], P 1.000."""
+    counts = metric_counts("wer", [spoken_by(speakers)])
+    interval = bootstrap_interval(counts, "speaker")
+    assert interval.ci95 is not None
+    other = metric_counts("wer", [[dataclasses.replace(row, hypothesis=row.reference) for row in spoken_by(speakers)]])
+    compared = paired_comparison(other, counts, "speaker")
+    assert compared.unit == interval.unit
+    if speakers < FEWEST:
+        assert (interval.unit, interval.units) == ("utterance within speaker", 30)
+        assert interval.ci95[0] < interval.value < interval.ci95[1]
+    else:
+        assert (interval.unit, interval.units) == ("speaker", speakers)
+
+
+def test_utterances_within_speakers_are_drawn_as_often_as_there_are() -> None:
+    """Two speakers, one always right and one always wrong: within speakers nothing varies, whoever is drawn."""
+    rows = [dataclasses.replace(row, speaker="a") for row in words([0] * 12)]
+    rows += [dataclasses.replace(row, id=f"w{row.id}", speaker="b") for row in words([3] * 4)]
+    assert bootstrap_interval(metric_counts("wer", [rows]), "speaker").ci95 == (25.0, 25.0)
+
+
+def test_the_interval_of_one_speaker_is_that_over_utterances() -> None:
+    counts = metric_counts("wer", [spoken_by(1)])
+    assert bootstrap_interval(counts, "speaker").ci95 == bootstrap_interval(counts, "utterance").ci95
+
+
+def test_an_utterance_of_two_speakers_is_refused() -> None:
+    rows = spoken_by(6)
+    other = [dataclasses.replace(rows[0], speaker="new"), *rows[1:]]
+    with pytest.raises(UserError, match="the speakers of 1 utterances differ between a and b: u000"):
+        paired_comparison(metric_counts("wer", [rows]), metric_counts("wer", [other]), "speaker")
+
+
+@pytest.mark.parametrize("unit", ["utterance", "speaker"])
+def test_too_few_utterances_have_no_interval(unit: str) -> None:
+    few, more = (metric_counts("wer", [spoken_by(1, number)]) for number in (FEWEST - 1, FEWEST))
+    assert bootstrap_interval(few, unit).value is not None
+    assert (bootstrap_interval(few, unit).ci95, bootstrap_interval(few, unit).standard_error) == (None, None)
+    compared = paired_comparison(few, few, unit)
+    assert (compared.difference, compared.ci95, compared.p_improvement) == (0.0, None, None)
+    assert bootstrap_interval(more, unit).ci95 is not None
+
+
+def test_a_gain_on_two_speakers_is_not_certain() -> None:
+    base, better = spoken_by(2), spoken_by(2)
+    better[1] = dataclasses.replace(better[1], hypothesis=better[1].reference)
+    counts = [metric_counts("wer", [rows]) for rows in (base, better, better)]
+    found = gain_transferred(*counts, unit="speaker")
+    assert found.ensemble_gain_ci95 is not None
+    assert found.ensemble_gain_ci95[1] == 0.0
+    assert not found.counts

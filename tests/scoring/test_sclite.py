@@ -169,6 +169,7 @@ def test_a_word_in_angles_is_no_label(tmp_path):
     ("text", "says"),
     [
         ("utt1 go home (utt1)\nutt2 stop (utt2)\n", "begins in an id"),
+        ("utt1 go home (breath)\nutt2 stop (noise)\n", "begins in an id"),
         ("spk1-utt1 go (utt1)\nspk1-utt2 stop (utt2)\n", "begins in an id"),
         ("u1 1 2 3 4\nu2 1 3 4 5\n", "may be ctm|may be stm"),
         ("f1 A ann 0.00 2.00 i go\nf1 A ann 2.00 3.00 on\nf1 A ann on\n", "line 3"),

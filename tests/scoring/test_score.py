@@ -64,7 +64,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert score["out_of_vocabulary"] == {"words": 4, "share": 0.5, "counts": {"boston": 1, "stop": 1, "on": 1, "yes": 1}}
     assert score["missing"] == ["b2"]
     assert score["not_final"] == ["b1"]
-    assert score["bootstrap"]["unit"] == "speaker"
+    assert (score["bootstrap"]["unit"], score["ci95"]) == ("utterance within speaker", None)  # of two speakers and four of them
     json.dumps(score, allow_nan=False)
 
 
@@ -157,7 +157,7 @@ def test_the_command_line_reports_what_has_no_partner(tmp_path: Path, capsys: py
 
 
 def test_the_command_line_compares_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    better = [{**row, "hypothesis": row["reference"]} for row in ROWS]
+    better = [{**row, "hypothesis": row["reference"]} for row in ROWS]  # two speakers of two utterances: no interval
     for seed in (0, 1):
         decode_directory(tmp_path / "a" / f"seed{seed}" / "test", better, senones_hash="one")
         decode_directory(tmp_path / "b" / f"seed{seed}" / "test", senones_hash="two")
@@ -165,7 +165,7 @@ def test_the_command_line_compares_seeds(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["compare", *sides, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["a_value"], answer["b_value"], answer["difference"]) == (0.0, 37.5, -37.5)
-    assert (answer["p_improvement"], answer["seeds_a"], answer["unit"]) == (1.0, 2, "speaker")
+    assert (answer["p_improvement"], answer["seeds_a"], answer["unit"]) == (None, 2, "utterance within speaker")
     assert main(["compare", *sides, "--metric", "frame_accuracy"]) == 1
     assert "different questions" in capsys.readouterr().err
     assert main(["compare", *sides, "--metric", "frame_accuracy", "--allow-different-senones"]) == 0

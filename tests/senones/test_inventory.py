@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from senone_trees import all_contexts, random_tree, small_topology
 
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 from asr_distill.senones import (
     FrameAlignment,
     Leaf,
@@ -103,6 +103,7 @@ def test_hash_changes_with_phones_topology_and_tree_only(tmp_path: Path) -> None
     values = json.loads((tmp_path / "senones.json").read_text())
     values["senones"][0]["context"] = "reworded"
     (tmp_path / "senones.json").write_text(json.dumps(values))
+    (tmp_path / DIGESTS_FILE).unlink()
     assert SenoneInventory.load(tmp_path / "senones.json").hash == inventory.hash
 
 
@@ -135,6 +136,9 @@ def test_tampered_and_foreign_files_are_refused(tmp_path: Path) -> None:
         [node[0], node[1], node[3], node[2]] if len(node) == 4 else node for node in values["tree"]["nodes"]
     ]
     path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"senones\.json is damaged or was changed"):
+        SenoneInventory.load(path)
+    (tmp_path / DIGESTS_FILE).unlink()  # of an earlier version, or another's
     with pytest.raises(UserError, match=r"different senone inventories: [0-9a-f]{64} and [0-9a-f]{64}"):
         SenoneInventory.load(path)
     path.write_text("{}")
@@ -196,6 +200,9 @@ def test_priors_files(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     values["counts"][0] += 1
     path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"priors\.json is damaged"):
+        SenonePriors.load(path)
+    (tmp_path / DIGESTS_FILE).unlink()
     with pytest.raises(UserError, match="was changed after it was written"):
         SenonePriors.load(path)
     path.write_text("[]")

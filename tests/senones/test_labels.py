@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from senone_trees import random_tree, small_topology
 
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError, only_writer
 from asr_distill.cli.main import main
 from asr_distill.senones import (
     FrameAlignment,
@@ -74,6 +74,10 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def cuts_of(folder: Path, name: str = "cuts_train.jsonl.gz") -> list:
     from lhotse import CutSet
 
@@ -109,16 +113,40 @@ def test_labels_come_back_as_they_were(corpus: Path) -> None:
         list(read_label_arrays(cuts))
 
 
-def test_a_wrong_length_names_the_cut_and_leaves_nothing(corpus: Path) -> None:
+def test_a_mistaken_run_names_the_cut_and_leaves_the_good_labels(corpus: Path) -> None:
     topology = small_topology()
     inventory = SenoneInventory(topology, random_tree(topology, 0))
     alignments = read_alignments(corpus / "alignments.jsonl.gz")
     out = corpus / "labels" / "cuts_train.jsonl.gz"
+    wrong = {**alignments, "cut/5": FrameAlignment(np.array([1]), np.zeros(47), np.zeros(47))}
+    with pytest.raises(UserError, match="cut/5: it has 48 frames, its alignment 47"):
+        write_labels(cuts_of(corpus), wrong, inventory, out)
+    assert not out.parent.exists()
     write_labels(cuts_of(corpus), alignments, inventory, out)
-    alignments["cut/5"] = FrameAlignment(np.array([1]), np.zeros(47), np.zeros(47))
-    with pytest.raises(UserError, match="'cut/5' has 48 frames, its alignment 47"):
-        write_labels(cuts_of(corpus), alignments, inventory, out)
-    assert list((corpus / "labels").iterdir()) == []
+    before = contents(out.parent)
+    with pytest.raises(UserError, match="cut/5: it has 48 frames, its alignment 47"):
+        write_labels(cuts_of(corpus), wrong, inventory, out)
+    assert contents(out.parent) == before
+
+
+def test_labels_are_replaced_with_their_arrays_and_one_process_at_a_time_does_it(corpus: Path) -> None:
+    topology = small_topology()
+    first, second = (SenoneInventory(topology, random_tree(topology, seed)) for seed in (0, 1))
+    alignments = read_alignments(corpus / "alignments.jsonl.gz")
+    out = corpus / "labels" / "cuts_train.jsonl.gz"
+    write_labels(cuts_of(corpus), alignments, first, out)
+    mine = out.parent / "cuts_train_arrays-0123456789abcdef"
+    mine.mkdir()
+    (mine / "notes").write_text("the user's")
+    with only_writer(out), pytest.raises(UserError, match="another process is writing"):
+        write_labels(cuts_of(corpus), alignments, second, out)
+    write_labels(cuts_of(corpus), alignments, second, out)
+    for key, labels in read_label_arrays(cuts_of(out.parent), second.hash):
+        np.testing.assert_array_equal(labels, second.label(alignments[key]))
+    names = sorted(path.name for path in out.parent.iterdir())
+    assert len(names) == 4
+    assert {mine.name, out.name, DIGESTS_FILE} < set(names)
+    assert (mine / "notes").read_text() == "the user's"
 
 
 def test_missing_alignments_are_reported_and_bounded(corpus: Path) -> None:
@@ -127,7 +155,7 @@ def test_missing_alignments_are_reported_and_bounded(corpus: Path) -> None:
     alignments = read_alignments(corpus / "alignments.jsonl.gz")
     del alignments["cut/3"]
     out = corpus / "labels" / "cuts_train.jsonl.gz"
-    with pytest.raises(UserError, match=r"1 of 8 cuts have no alignment \(cut/3\)"):
+    with pytest.raises(UserError, match=r"1 of 8 cuts have no alignment that fits \(cut/3: no alignment\)"):
         write_labels(cuts_of(corpus), alignments, inventory, out)
     report = write_labels(cuts_of(corpus), alignments, inventory, out, max_missing_share=0.2)
     assert report.without_alignment == ("cut/3",)
@@ -288,7 +316,7 @@ def test_labels_are_found_from_another_working_directory(corpus: Path, monkeypat
     monkeypatch.chdir(corpus / "elsewhere")
     for key, labels in read_label_arrays(cuts_of(corpus / "labels"), inventory.hash):
         np.testing.assert_array_equal(labels, inventory.label(alignments[key]))
-    shutil.rmtree(corpus / "labels" / "cuts_train_arrays")
+    shutil.rmtree(next((corpus / "labels").glob("cuts_train_arrays-*")))
     with pytest.raises(UserError, match=r"labels of cut 'cut/0' cannot be read.*tree label"):
         list(read_label_arrays(cuts_of(corpus / "labels")))
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import CutSet, Recording, SupervisionSegment
+from lhotse.features.io import NumpyFilesWriter
+from lhotse.utils import fastcopy
 
 from asr_distill.base import read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
-from asr_distill.features.resampling import resample
+from asr_distill.features.resampling import resample, resample_sharply
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.hclg import write_graph
 from asr_distill.student import Student, set_acoustic_scale
@@ -174,6 +176,77 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["decode", "--help"])
     assert "--audio one.wav two.flac --output decode/new" in capsys.readouterr().out
+
+
+def test_digital_silence_has_no_words(
+    files: list[Path], decode: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in (("zeros", 0.0), ("constant", 0.25)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(16000, value), 16000)
+    printed = decode("--audio", files[0], tmp_path / "zeros.wav", tmp_path / "constant.wav")
+    rows = {row["id"]: row for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")}
+    assert (rows["zeros"]["hypothesis"], rows["constant"]["hypothesis"]) == ("", "")
+    assert rows["new"]["hypothesis"] != ""
+    assert "zeros: (digital silence)\n" in printed.out
+    assert read_json(tmp_path / "new" / "decode.json")["silent"] == ["constant", "zeros"]
+    (said,) = [record.getMessage() for record in caplog.records if "silence" in record.getMessage()]
+    assert said.startswith("digital silence, every sample alike: 2, the first zeros; there are no words in it")
+
+
+def test_telephone_speech_is_said_whatever_the_header_says(
+    files: list[Path], decode: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    narrow = resample_sharply(soundfile.read(files[1], dtype="float32")[0], 8000, 16000)
+    soundfile.write(tmp_path / "narrow.wav", narrow, 16000)
+    decode("--audio", files[0], files[1], tmp_path / "narrow.wav")
+    assert read_json(tmp_path / "new" / "decode.json")["narrow"] == ["half", "narrow"]
+    (said,) = [record.getMessage() for record in caplog.records if "4 kHz" in record.getMessage()]
+    assert said.startswith("nothing above 4 kHz, as telephone speech: 2, the first half; the model hears audio of 16000 Hz")
+    caplog.clear()
+    decode("--audio", files[0], files[2])
+    assert "4 kHz" not in caplog.text
+
+
+def test_a_share_of_bad_files_may_be_left_out(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no audio")
+    loud = np.full(16000, 1e30, np.float64)
+    soundfile.write(tmp_path / "loud.wav", loud, 16000, subtype="DOUBLE")
+    bad = [tmp_path / "text.wav", tmp_path / "loud.wav"]
+    assert "not audio" in decode("--audio", *files, *bad, status=1).err
+    printed = decode("--audio", *files, *bad, "--max-bad-share", 0.4)
+    assert [row["id"] for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")] == ["new", "half", "two_words"]
+    assert f"2 left out, not scored: {bad[0]} {bad[1]}" in printed.out
+    reasons = read_json(tmp_path / "new" / "decode.json")["left_out"]
+    assert "not audio" in reasons[str(bad[0])]
+    assert "samples reach 1e+30" in reasons[str(bad[1])]
+    assert "2 of 5 files could not be searched" in decode("--audio", *files, *bad, "--max-bad-share", 0.3, status=1).err
+
+
+def test_a_cut_with_other_labels_is_left_out(corpus: Any, bundle: Path, decode: Callable[..., Any], tmp_path: Path) -> None:
+    cuts = [fastcopy(cut, custom={**cut.custom, "senones_hash": corpus.inventory.hash}) for cut in corpus.cuts]
+    with NumpyFilesWriter(tmp_path / "labels") as writer:
+        short = writer.store_array(
+            "short", np.zeros(cuts[1].num_frames - 1, np.int32), frame_shift=0.01, temporal_dim=0, start=0
+        )
+    cuts[1].custom["senones"] = short
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    words = ["--cuts", tmp_path / "cuts.jsonl.gz", "--system", "x"]
+    assert "cut u2" in decode(*words, status=1).err
+    assert "1 left out, not scored: u2" in decode(*words, "--max-bad-share", 0.25).out
+    rows = {row["id"]: row for row in read_jsonl(tmp_path / "new" / "hypotheses.jsonl")}
+    assert set(rows) == {"u1", "u3", "u4"}
+    assert all(row["correct_frames"] is not None for row in rows.values())
+
+
+def test_real_cases_are_decoded_or_refused(audio_cases: Path, decode: Callable[..., Any], tmp_path: Path) -> None:
+    whole = [audio_cases / name for name in ("sox_pipe.wav", "gst.wav", "zero.wav", "piped.flac")]
+    decode("--audio", *whole)
+    rows = list(read_jsonl(tmp_path / "new" / "hypotheses.jsonl"))
+    assert {(row["frames"], row["hypothesis"], row["score"]) for row in rows} == {
+        (410, rows[0]["hypothesis"], rows[0]["score"])
+    }
+    for name in ("cut.opus", "cut.flac"):
+        assert "truncated" in decode("--audio", audio_cases / name, status=1).err
 
 
 def test_json_gives_the_words(files: list[Path], decode: Callable[..., Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asr_distill.base import DIGESTS_FILE, UserError
+from asr_distill.base import DIGESTS_FILE, UserError, hash_of_file
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore, WindowGatherer
 from asr_distill.student import Student
@@ -24,6 +25,9 @@ def spoilt_store(store: Path, folder: Path, value: float) -> Path:
     shutil.copytree(store, folder)
     (folder / DIGESTS_FILE).unlink(missing_ok=True)  # it was written so, not damaged
     np.load(folder / "features.npy", mmap_mode="r+")[53, 7] = value
+    meta = json.loads((folder / "meta.json").read_text())
+    meta["files"]["features.npy"]["sha256"] = hash_of_file(folder / "features.npy")
+    (folder / "meta.json").write_text(json.dumps(meta))
     return folder
 
 

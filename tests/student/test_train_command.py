@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asr_distill.base import UserError
+from asr_distill.base import DIGESTS_FILE, UserError
 from asr_distill.cli.main import main
 from asr_distill.cli.train import parse_seeds
 from asr_distill.data import FrameStore
@@ -44,7 +44,8 @@ def test_several_seeds_in_processes_equal_one_after_the_other(corpus: Any, capsy
         assert all((serial[key] == parallel[key]).all() for key in serial)
     files = {path.name for path in (corpus.folder / "models" / "serial" / "seed1").iterdir()}
     assert files - {"tensorboard"} == {
-        *("config.json", "model.safetensors", "log.csv", "completed.json", "senones.json", "priors.json"),
+        *(DIGESTS_FILE, "config.json", "model.safetensors", "log.csv", "completed.json"),
+        *("senones.json", "priors.json"),
         *("normalisation.json", "normalisation.safetensors"),
     }
 

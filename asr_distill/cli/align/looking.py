@@ -69,7 +69,7 @@ def compare(args: argparse.Namespace) -> int:
     )
     result = comparison.to_dict()
     if args.output:
-        write_json(args.output, result)
+        write_json(args.output, result, listed=True)
     text = (
         f"{result['matched_phones']} of {result['phones']} phones matched in {result['utterances']} utterances"
         f" ({result['not_in_reference']} not in the reference)\n"

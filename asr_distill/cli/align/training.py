@@ -18,13 +18,18 @@ def mono(args: argparse.Namespace) -> int:
     """Flat start."""
     from asr_distill.alignment import MonophoneConfig, train_monophone
     from asr_distill.base import read_json
-    from asr_distill.data.checks import load_cuts
+    from asr_distill.data.checks import load_utterances
     from asr_distill.lang.directory import Lang
 
     config = _config(MonophoneConfig, args, ("iterations", "total_gaussians", "seed", "beam", "retry_beam", "unknown_word"))
     split = args.split or _name_of(args.cuts)
     report = train_monophone(
-        load_cuts(args.cuts), Lang.load(args.lang), args.output, config, split=split, max_failed_share=args.max_failed_share
+        load_utterances(args.cuts),
+        Lang.load(args.lang),
+        args.output,
+        config,
+        split=split,
+        max_failed_share=args.max_failed_share,
     )
     return _emit_training(args, "monophone", read_json(args.output / "mono.json"), report, split)
 
@@ -33,14 +38,14 @@ def triphone(args: argparse.Namespace) -> int:
     """Mixtures on the leaves of a tree."""
     from asr_distill.alignment.triphone import TriphoneConfig, train_triphone
     from asr_distill.base import read_json
-    from asr_distill.data.checks import load_cuts
+    from asr_distill.data.checks import load_utterances
     from asr_distill.lang.directory import Lang
     from asr_distill.senones import SenoneInventory, read_alignments
 
     config = _config(TriphoneConfig, args, ("iterations", "total_gaussians", "seed", "unknown_word"))
     split = args.split or _name_of(args.cuts)
     report = train_triphone(
-        load_cuts(args.cuts),
+        load_utterances(args.cuts),
         Lang.load(args.lang),
         SenoneInventory.load(args.inventory),
         read_alignments(args.alignments),
@@ -83,36 +88,39 @@ def forced(args: argparse.Namespace) -> int:
     """Alignment by the scores of a model."""
     from asr_distill.alignment import TranscriptReader, forced_align
     from asr_distill.alignment.cepstra import transcript_of
-    from asr_distill.base import UserError, write_json
+    from asr_distill.base import UserError, check_own, only_writer, write_json, written_together
     from asr_distill.cli.main import emit
-    from asr_distill.data.checks import load_cuts
+    from asr_distill.data.checks import load_utterances
     from asr_distill.lang.directory import Lang
     from asr_distill.senones import SenoneInventory, check_same, write_alignments
 
-    cuts = list(load_cuts(args.cuts))
-    inventory, scores = _model_scores(args.scores_from, cuts, args.device)
-    if args.inventory is not None:
-        check_same(SenoneInventory.load(args.inventory).hash, inventory.hash, str(args.inventory), str(args.scores_from))
-    if args.batch_size < 1 or args.acoustic_scale <= 0:
-        raise UserError("--batch-size must be 1 or more and --acoustic-scale above 0")
-    transcripts = {cut.id: transcript_of(cut) for cut in cuts}
-    report = forced_align(
-        transcripts,
-        scores,
-        inventory,
-        TranscriptReader.of_lang(Lang.load(args.lang), unknown_word=args.unknown_word),
-        max_failed_share=args.max_failed_share,
-        total=len(cuts),
-        acoustic_scale=args.acoustic_scale,
-        transition_scale=args.transition_scale,
-        self_loop_scale=args.self_loop_scale,
-        device=args.device,
-        batch_size=args.batch_size,
-    )
-    ordered = {key: report.alignments[key] for key in transcripts if key in report.alignments}
-    write_alignments(args.output, ordered)
     failures = args.output.parent / f"failures_{_name_of(args.output)}.json"
-    write_json(failures, report.failures)
+    check_own(failures)
+    with only_writer(args.output):
+        cuts = list(load_utterances(args.cuts))
+        inventory, scores = _model_scores(args.scores_from, cuts, args.device)
+        if args.inventory is not None:
+            check_same(SenoneInventory.load(args.inventory).hash, inventory.hash, str(args.inventory), str(args.scores_from))
+        if args.batch_size < 1 or args.acoustic_scale <= 0:
+            raise UserError("--batch-size must be 1 or more and --acoustic-scale above 0")
+        transcripts = {cut.id: transcript_of(cut) for cut in cuts}
+        report = forced_align(
+            transcripts,
+            scores,
+            inventory,
+            TranscriptReader.of_lang(Lang.load(args.lang), unknown_word=args.unknown_word),
+            max_failed_share=args.max_failed_share,
+            total=len(cuts),
+            acoustic_scale=args.acoustic_scale,
+            transition_scale=args.transition_scale,
+            self_loop_scale=args.self_loop_scale,
+            device=args.device,
+            batch_size=args.batch_size,
+        )
+        ordered = {key: report.alignments[key] for key in transcripts if key in report.alignments}
+        with written_together():
+            write_alignments(args.output, ordered)
+            write_json(failures, report.failures, listed=True)
     frames = sum(map(len, ordered.values()))
     likelihood = sum(alignment.log_likelihood or 0.0 for alignment in ordered.values()) / max(frames, 1)
     result = {

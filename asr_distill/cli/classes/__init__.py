@@ -121,13 +121,15 @@ def _predict(args: argparse.Namespace, config: Any) -> int:
 def _scale(args: argparse.Namespace, config: Any) -> int:
     import torch
 
-    from asr_distill.base import write_json
+    from asr_distill.base import check_own, write_json
     from asr_distill.bench.specialists import SpecialistCase, bench_specialists
+    from asr_distill.cli.classes.publishing import SCALE
     from asr_distill.cli.main import emit
 
+    check_own(args.root / SCALE)
     torch.set_num_threads(args.threads)
     found = bench_specialists(SpecialistCase(args.num_classes, args.num_clusters))
-    write_json(args.root / "scale.json", found)
+    write_json(args.root / SCALE, found, listed=True)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in found["seconds"].items())
     emit(args, found, f"{args.num_classes:,} classes: {seconds}; {found['peak_mb']:,.0f} MiB at most")
     return 0

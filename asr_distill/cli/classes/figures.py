@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from asr_distill.base import UserError, read_json
+from asr_distill.base import UserError, has_file, read_json
 from asr_distill.images.image_set import ImageSet
 from asr_distill.images.large_labels.counting import Predictions
 from asr_distill.images.large_labels.data import LargeLabelData
@@ -117,7 +117,7 @@ def collect(root: Path, data: LargeLabelData, clusters: ClassClusters, runs: lis
     systems = {}
     for name in LABELS:
         folder = root / "predictions" / name
-        if (folder / DETAILS).is_file():
+        if has_file(folder / DETAILS):
             systems[name] = _system(name, folder, root, parts, runs)
     if "generalist" not in systems:
         raise UserError(f"{root / 'predictions'} has none of the generalist; run `asr-distill classes predict` first")

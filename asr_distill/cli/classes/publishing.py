@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import atomic_path, read_json
+from asr_distill.base import has_file, only_writer, read_json, write_text, written_together
 from asr_distill.cli.classes.figures import LABELS, Figures, collect, comparisons, table3, table4
 from asr_distill.images.large_labels.clusters import load_clusters
 from asr_distill.images.large_labels.configuration import LargeLabelConfig, as_plain
@@ -19,7 +18,9 @@ from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, 
 from asr_distill.report.class_pages import plot_clusters
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.page import Section
+from asr_distill.report.publish import PUBLISHED, check_publishable, is_part_of
 
+SCALE = "scale.json"  # of ``asr-distill classes scale``
 _PLOT, _CLUSTERS_SHOWN = "plots/clusters.png", 20
 _TITLES = {
     "omniglot": "Omniglot: specialists on real handwriting, few examples a class",
@@ -47,11 +48,12 @@ def publish(
     config: LargeLabelConfig, root: Path, folder: Path, command: str | None, plots: bool = True
 ) -> tuple[dict[str, Any], list[Path]]:
     """Writes the files, whole or not at all, to ``folder``; returns the results and the paths."""
+    check_publishable(folder)
     data = open_data(config, root)
     runs = plan_of(config, root)
     clusters, details = load_clusters(root)
     figures = collect(root, data, clusters, runs, budget(runs), config.samples)
-    scale = read_json(root / "scale.json") if (root / "scale.json").is_file() else None
+    scale = read_json(root / SCALE) if has_file(root / SCALE) else None
     results = class_results(config, figures, data, details, command, scale)
     check_results(results)
     pictures = []
@@ -65,9 +67,9 @@ def publish(
         ),
         "RESULTS.md": markdown_page(_page(results, bool(pictures))),
     }
-    with ExitStack() as stack:
+    with only_writer(folder / PUBLISHED[0]), written_together():
         for name, text in texts.items():
-            stack.enter_context(atomic_path(folder / name)).write_text(text, encoding="utf-8")
+            write_text(folder / name, text, listed=is_part_of(root, folder))
     return results, [*(folder / name for name in texts), *pictures]
 
 

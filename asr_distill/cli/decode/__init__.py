@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="JSONL",
         help="reference phones for a phone loop graph: alignments.jsonl.gz of the split",
     )
+    add(
+        "--max-bad-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of utterances (0 to 1) to leave out where audio or labels cannot be used; they are reported by id",
+    )
     add("--device", default="cpu", help="for the network and k2 (default: %(default)s)")
     add("--autocast", choices=("off", "bf16", "auto"), default="off", help="precision of the network (default: %(default)s)")
 
@@ -80,14 +87,17 @@ def run(args: argparse.Namespace) -> int:
     """Runs the subcommand."""
     import time
 
-    from asr_distill.base import UserError, read_json, write_json
+    from asr_distill.base import UserError, check_replaceable, read_json, write_json
     from asr_distill.cli.decode.inputs import check_input_options, phone_references, read_cuts, scored_utterances
     from asr_distill.cli.decode.models import open_model
-    from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final
+    from asr_distill.cli.decode.summary import as_text, error_rate, join_subwords, not_final, spoken_line, without_words
     from asr_distill.cli.main import emit
     from asr_distill.decoding.evaluation import Setting, decode_utterances
+    from asr_distill.decoding.outputs import DECODE_FILE
+    from asr_distill.decoding.tuning import best_setting
 
     began = time.perf_counter()
+    check_replaceable(args.output, kind=DECODE_FILE)
     check_input_options(args)
     tuned = read_json(args.scales_from) if args.scales_from else {}
     graphs = _graphs(args, tuned)
@@ -99,48 +109,57 @@ def run(args: argparse.Namespace) -> int:
     settings = [Setting(decoder, scale) for decoder in (_decoder(engine, g, args) for g in graphs) for scale in scales]
     origin = [(graph, scale) for graph in graphs for scale in scales]
 
-    failed: dict[str, str] = {}
-    cuts = read_cuts(args, model, failed)
+    cuts, left_out = read_cuts(args, model)
     phones = graphs[0].units == "phones"
     references = phone_references(graphs[0], args.alignments) if phones and args.alignments else None
     stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
     decoded: list[list[DecodedUtterance]] = [[] for _ in settings]
     search = [0.0] * len(settings)
-    utterances = scored_utterances(model, cuts, phones, references, stopwatch)
+    utterances = scored_utterances(model, cuts, phones, references, stopwatch, left_out)
     for index, seconds, batch in decode_utterances(utterances, settings, model.inventory.silence_senones):
         subwords = origin[index][0].info.get("kind") == "subwords"
         decoded[index] += [join_subwords(utterance) for utterance in batch] if subwords else batch
         search[index] += seconds
     if not decoded[0]:
-        raise UserError(f"{args.cuts} has no utterance to decode")
+        raise UserError("; ".join(left_out.reasons.values()) or f"{args.cuts} has no utterance that can be decoded")
+    left_out.reasons = {key: left_out.reasons[key] for key in sorted(left_out.reasons, key=_place(args.audio))}
+    signs = model.signs()
+    decoded = [[without_words(row) if row.id in signs["silent"] else row for row in rows] for rows in decoded]
 
     rates = [error_rate(rows) for rows in decoded]
-    best = min(range(len(settings)), key=lambda index: (rates[index] or 0.0, len(not_final(decoded[index]))))
+    words = sum(len(utterance.reference or ()) for utterance in decoded[0])
+    best = best_setting([rate or 0.0 for rate in rates], [len(not_final(rows)) for rows in decoded], len(scales), words)
     order = {cut.id: position for position, cut in enumerate(cuts)}
     rows = sorted(decoded[best], key=lambda utterance: order[utterance.id])
     rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
     rtf["search"] = search[best] / stopwatch["duration"]
-    summary = _write(args, model, cuts, rows, origin[best], settings[best], engine, rates[best], rtf)
+    notes = {**signs, "left_out": left_out.reasons}
+    summary = _write(args, model, cuts, rows, origin[best], settings[best], engine, rates[best], rtf, notes)
     if args.scale_grid:
         grid = [
             {"graph": str(g.path), "acoustic_scale": scale, "error_rate": rates[i], "not_final": len(not_final(decoded[i]))}
             for i, (g, scale) in enumerate(origin)
         ]
         chosen = {"cuts": str(args.cuts), "engine": engine, **grid[best], "grid": grid}
-        write_json(args.output / TUNED, chosen)
+        write_json(args.output / TUNED, chosen, listed=True)
         summary["grid"] = grid
     text = as_text(summary, args.output, time.perf_counter() - began)
     if args.audio:
         files = {cut.id: str(cut.recording.sources[0].source) for cut in cuts}
-        said = {row.id: " ".join(row.result.words) for row in rows}
-        summary["hypotheses"] = [{"id": key, "audio": files[key], "hypothesis": words} for key, words in said.items()]
-        summary["failed"] = failed
-        text = "\n".join([*(f"{key}: {words}" for key, words in said.items()), text])
+        summary["hypotheses"] = [
+            {"id": row.id, "audio": files[row.id], "hypothesis": " ".join(row.result.words)} for row in rows
+        ]
+        summary["failed"] = left_out.reasons
+        text = "\n".join([*(spoken_line(row, row.id in signs["silent"]) for row in rows), text])
     emit(args, summary, text)
-    if failed:
-        reasons = "\n".join(failed.values())
-        raise UserError(f"{len(failed)} of {len(args.audio)} files could not be searched; the rest are written:\n{reasons}")
+    left_out.judge()
     return 0
+
+
+def _place(files: Sequence[Path] | None) -> Callable[[str], int]:
+    """The order in which files were given; none for cuts."""
+    places = {str(path): place for place, path in enumerate(files or ())}
+    return lambda key: places.get(key, 0)
 
 
 def _write(
@@ -153,6 +172,7 @@ def _write(
     engine: str,
     rate: float | None,
     rtf: dict[str, float],
+    notes: dict[str, Any],
 ) -> dict[str, Any]:
     """Writes the decode directory and returns what its decode.json says."""
     from asr_distill.cli.decode.models import ensemble_facts
@@ -184,6 +204,7 @@ def _write(
         "utterances": len(rows),
         "not_final": len(lost),
         "not_final_ids": lost,
+        **notes,
         "error_rate": rate,
         "frame_accuracy": frame_accuracies(rows),
         "word_times": "frame of the best path whose arc wrote the word" if times is None else "forced alignment",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 
 from asr_distill.base import UserError, normalise_text, split_words, track
 from asr_distill.cli.decode.models import NetworkModel, ScoringModel
-from asr_distill.data.checks import load_cuts
+from asr_distill.data.checks import check_cuts, load_cuts
+from asr_distill.data.cut_features import senone_labels
 from asr_distill.decoding.evaluation import ScoredUtterance
 from asr_distill.graph import Graph
+from asr_distill.senones import SenoneInventory
 
+_log = logging.getLogger("asr_distill")
 References = Mapping[str, tuple[str, ...]]
 
 
@@ -33,10 +37,45 @@ def check_input_options(args: argparse.Namespace) -> None:
         )
 
 
-def read_cuts(args: argparse.Namespace, model: ScoringModel, failed: dict[str, str]) -> list[Any]:
-    """The cuts to decode. Raises `UserError` for those that cannot be, as far as is seen without reading audio.
+class LeftOut:
+    """Utterances that cannot be decoded or compared: reported by id, counted, and bounded by a share of all.
 
-    failed: gets the files of ``--audio`` that cannot be searched, with the reason; all of their audio is read for that.
+    at_once: more than is allowed raise as they come; else `judge` does when the rest is written (``--audio``).
+    """
+
+    def __init__(self, total: int, allowed: float, at_once: bool) -> None:
+        if not 0 <= allowed <= 1:
+            raise UserError(f"--max-bad-share {allowed:g}: expected a share of the utterances from 0 to 1")
+        self.total, self.allowed, self.at_once = total, allowed, at_once
+        self.reasons: dict[str, str] = {}
+
+    def add(self, key: str, error: UserError) -> None:
+        """Notes one, by cut id or file."""
+        self.reasons[key] = str(error)
+        if self.at_once and not self.allowed:
+            raise error
+        if self.at_once and len(self.reasons) > self.allowed * self.total:
+            listing = "\n".join(f"  {reason}" for reason in list(self.reasons.values())[:20])
+            raise UserError(
+                f"{len(self.reasons)} of {self.total} utterances cannot be decoded, more than the share of {self.allowed:g}"
+                f" that is allowed (--max-bad-share):\n{listing}"
+            )
+
+    def judge(self) -> None:
+        """Says which were left out; raises `UserError` where they are more than is allowed."""
+        listing = "\n".join(self.reasons.values())
+        if len(self.reasons) > self.allowed * self.total:
+            raise UserError(
+                f"{len(self.reasons)} of {self.total} files could not be searched; the rest are written:\n{listing}"
+            )
+        if self.reasons:
+            _log.warning("%d of %d utterances were left out:\n%s", len(self.reasons), self.total, listing)
+
+
+def read_cuts(args: argparse.Namespace, model: ScoringModel) -> tuple[list[Any], LeftOut]:
+    """The cuts to decode, and what could not be read so far.
+
+    Raises `UserError` for those that cannot be decoded, as far as is seen without reading audio; bad ``--audio`` is only noted.
     """
     if args.audio is not None:
         if not isinstance(model, NetworkModel):
@@ -44,31 +83,18 @@ def read_cuts(args: argparse.Namespace, model: ScoringModel, failed: dict[str, s
                 f"--audio: {args.model} is a GMM, which reads stored features and does not say how they are computed. Next:"
                 " `asr-distill features` on a CutSet, then --cuts"
             )
-        return _readable(args.audio, args.channel, model, failed)
+        from asr_distill.data.audio_cuts import cuts_of_audio
+
+        left_out = LeftOut(len(args.audio), args.max_bad_share, at_once=False)
+        return cuts_of_audio(args.audio, args.channel, left_out.add), left_out
     cuts = load_cuts(args.cuts)
     if len({cut.id for cut in cuts}) < len(cuts):
         twice = next(id for id, times in Counter(cut.id for cut in cuts).items() if times > 1)
         raise UserError(f"{args.cuts}: cut id {twice!r} comes twice and would be scored twice; give each cut an id of its own")
     if args.scale_grid and args.alignments is None and not any(transcript_of(cut) for cut in cuts):
         raise UserError(f"--scale-grid chooses by error rate, and {args.cuts} has no transcripts; tune on cuts that have some")
-    return cuts
-
-
-def _readable(paths: Sequence[Path], channel: int | None, model: NetworkModel, failed: dict[str, str]) -> list[Any]:
-    from asr_distill.data.audio_cuts import cuts_of_audio
-
-    good = []
-    for path in paths:
-        try:
-            (cut,) = cuts_of_audio([path], channel)
-            model.student.features(cut)
-        except UserError as error:
-            failed[str(path)] = str(error)
-        else:
-            good.append(path)
-    if not good:
-        raise UserError("; ".join(failed.values()))
-    return cuts_of_audio(good, channel)
+    check_cuts(cuts, str(args.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
+    return cuts, LeftOut(len(cuts), args.max_bad_share, at_once=True)
 
 
 def transcript_of(cut: Any) -> tuple[str, ...] | None:
@@ -89,25 +115,40 @@ def phone_references(graph: Graph, alignments: Path) -> References:
 
 
 def scored_utterances(
-    model: ScoringModel, cuts: Sequence[Any], phones: bool, references: References | None, stopwatch: dict[str, float]
+    model: ScoringModel,
+    cuts: Sequence[Any],
+    phones: bool,
+    references: References | None,
+    stopwatch: dict[str, float],
+    left_out: LeftOut,
 ) -> Iterator[ScoredUtterance]:
     """The cuts with their scores, and what they are compared with; ``stopwatch`` gathers the seconds.
 
     phones: the words are phones, whose references are ``references``, by cut id; without these they have none.
     """
-    for cut, log_likelihoods, predicted, timings in track(model.scores(cuts), "decode", total=len(cuts), unit="cuts"):
+
+    def unreadable(cut: Any, error: UserError) -> None:
+        left_out.add(cut.id if left_out.at_once else str(cut.recording.sources[0].source), error)
+
+    scores = model.scores(cuts, unreadable)
+    for cut, log_likelihoods, predicted, timings in track(scores, "decode", total=len(cuts), unit="cuts"):
+        try:
+            labels = _labels(cut, len(predicted), model.inventory)
+            if references is not None and cut.id not in references:
+                raise UserError(f"cut {cut.id!r} has no reference phones in --alignments; align this split first")
+        except UserError as error:
+            left_out.add(cut.id, error)
+            continue
         stopwatch["features"] += timings.features
         stopwatch["network"] += timings.network
         stopwatch["duration"] += timings.duration
-        labels = None
-        if cut.has_custom("senones") and cut.custom.get("senones_hash") == model.inventory.hash:
-            labels = np.asarray(cut.load_senones(), np.int64)
-            if len(labels) != len(predicted):
-                raise UserError(f"cut {cut.id!r} has {len(labels)} labels and {len(predicted)} frames; label it again")
-        reference = None if phones else transcript_of(cut)
-        if references is not None:
-            if cut.id not in references:
-                raise UserError(f"cut {cut.id!r} has no reference phones in --alignments; align this split first")
-            reference = references[cut.id]
+        reference = references[cut.id] if references is not None else None if phones else transcript_of(cut)
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
         yield ScoredUtterance(cut.id, speaker, reference, cut.duration, log_likelihoods, predicted, labels)
+
+
+def _labels(cut: Any, num_frames: int, inventory: SenoneInventory) -> np.ndarray | None:
+    """``(T,)`` senones; None where the cut has none of this inventory."""
+    if not cut.has_custom("senones") or cut.custom.get("senones_hash") != inventory.hash:
+        return None
+    return senone_labels(cut, "senones", num_frames, inventory.num_senones, inventory.hash).astype(np.int64)

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from asr_distill.alignment import GmmModel
+from asr_distill.alignment.cepstra import load_fbank
 from asr_distill.base import UserError, found_instead
 from asr_distill.senones import SenoneInventory
 from asr_distill.student import Timings, load_model
 from asr_distill.student.ensemble_folder import ENSEMBLE_FILE, EnsembleConfig
+from asr_distill.student.scoring_pass import OnBad
 
 
 class ScoringModel(Protocol):
@@ -24,8 +26,16 @@ class ScoringModel(Protocol):
     acoustic_scale: float | None
     seed: int | None
 
-    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
-        """Yields cut, log-likelihoods, likeliest senones ``(T,)`` and timings."""
+    def scores(
+        self, cuts: Iterable[Any], on_bad: OnBad | None = None
+    ) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
+        """Yields cut, log-likelihoods, likeliest senones ``(T,)`` and timings.
+
+        on_bad: is told of cuts that cannot be read, and left out.
+        """
+
+    def signs(self) -> dict[str, list[str]]:
+        """Ids of cuts whose audio is digital silence (``silent``) or telephone speech (``narrow``), as far as was read."""
 
 
 class NetworkModel:
@@ -38,10 +48,16 @@ class NetworkModel:
         seed = self.student.config.training.get("seed")
         self.seed = seed if isinstance(seed, int) else None
 
-    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
+    def signs(self) -> dict[str, list[str]]:
+        """As `ScoringModel`."""
+        return {"silent": sorted(self.student.silent), "narrow": sorted(self.student.narrow)}
+
+    def scores(
+        self, cuts: Iterable[Any], on_bad: OnBad | None = None
+    ) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
         """As `ScoringModel`; the likeliest senone is that of the posteriors, priors left in."""
         log_priors = torch.from_numpy(self.student.priors.log_priors)
-        for cut, log_likelihoods, timings in self.student.scores(cuts):
+        for cut, log_likelihoods, timings in self.student.scores(cuts, on_bad=on_bad):
             yield cut, log_likelihoods, (log_likelihoods + log_priors).argmax(1).numpy(), timings
 
 
@@ -55,12 +71,28 @@ class GaussianModel:
         self.model = GmmModel.load(directory)
         self.inventory = self.model.inventory
 
-    def scores(self, cuts: Iterable[Any]) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
+    def signs(self) -> dict[str, list[str]]:
+        """As `ScoringModel`; a GMM reads no audio."""
+        return {"silent": [], "narrow": []}
+
+    def scores(
+        self, cuts: Iterable[Any], on_bad: OnBad | None = None
+    ) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
         """As `ScoringModel`; the likeliest senone is that of the likelihoods; all time counts as the network's."""
         start = time.perf_counter()
-        for cut, matrix in self.model.scores(cuts):
+        good = list(cuts) if on_bad is None else [cut for cut in cuts if _is_readable(cut, on_bad)]
+        for cut, matrix in self.model.scores(good):
             yield cut, torch.from_numpy(matrix), matrix.argmax(1), Timings(0.0, time.perf_counter() - start, cut.duration)
             start = time.perf_counter()
+
+
+def _is_readable(cut: Any, on_bad: OnBad) -> bool:
+    try:
+        load_fbank(cut)
+    except UserError as error:
+        on_bad(cut, error)
+        return False
+    return True
 
 
 def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:

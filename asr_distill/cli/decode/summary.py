@@ -61,6 +61,18 @@ def join_subwords(utterance: DecodedUtterance) -> DecodedUtterance:
     return dataclasses.replace(utterance, result=dataclasses.replace(result, words=words, word_frames=frames, nbest=nbest))
 
 
+def without_words(utterance: DecodedUtterance) -> DecodedUtterance:
+    """The utterance with an empty hypothesis: nothing was said in digital silence, whatever a search makes of it."""
+    result = utterance.result
+    nbest = None if result.nbest is None else result.nbest[:0]
+    return dataclasses.replace(utterance, result=dataclasses.replace(result, words=(), word_frames=(), nbest=nbest))
+
+
+def spoken_line(utterance: DecodedUtterance, silent: bool) -> str:
+    """The words of a file, for people."""
+    return f"{utterance.id}: {'(digital silence)' if silent else ' '.join(utterance.result.words)}"
+
+
 def as_text(summary: dict[str, Any], output: Path, seconds: float) -> str:
     """The summary for people."""
     kind = "phone" if summary["units"] == "phones" else "word"
@@ -80,6 +92,8 @@ def as_text(summary: dict[str, Any], output: Path, seconds: float) -> str:
         )
     if summary["not_final"]:
         lines.append(f"  {summary['not_final']} reached no final state: {' '.join(summary['not_final_ids'][:5])}")
+    if summary["left_out"]:
+        lines.append(f"  {len(summary['left_out'])} left out, not scored: {' '.join(list(summary['left_out'])[:5])}")
     for row in summary.get("grid", ()):
         lines.append(
             f"  {row['graph']} scale {row['acoustic_scale']:g}: {row['error_rate']:.2f} %, {row['not_final']} not final"

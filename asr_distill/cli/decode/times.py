@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr_distill.base import UserError
 from asr_distill.decoding.outputs import WordTimes
 
 if TYPE_CHECKING:
@@ -24,11 +25,17 @@ def aligned_word_times(
     from asr_distill.alignment import ForcedAligner, TranscriptReader
     from asr_distill.lang import Lang
 
+    lang = Lang.load(lang_dir)
+    if graph.info.get("lang_hash") not in (None, lang.hash):
+        raise UserError(
+            f"--lang {lang_dir} has the hash {lang.hash[:16]}, {graph.path} was built with {graph.info['lang_hash'][:16]}:"
+            " its pronunciations may be others. Next: give the lang directory of the graph, or none"
+        )
     spoken = {row.id: row.result.words for row in rows if row.result.words}
     chosen = [cut for cut in cuts if cut.id in spoken]
     aligner = ForcedAligner(
         model.inventory,
-        TranscriptReader.of_lang(Lang.load(lang_dir)),
+        TranscriptReader.of_lang(lang),
         acoustic_scale=scale,
         transition_scale=graph.info["transition_scale"],
         self_loop_scale=graph.info["self_loop_scale"],

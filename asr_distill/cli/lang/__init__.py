@@ -162,3 +162,4 @@ def _ppl(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arpa", type=Path, required=True, metavar="ARPA", help="the language model")
     _text_options(parser, "text to predict")
     parser.add_argument("--lang", type=Path, metavar="DIR", help="lang directory with the subwords that the model speaks")
+    parser.add_argument("--output", type=Path, metavar="JSON", help="also write the figures here")

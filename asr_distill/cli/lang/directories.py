@@ -7,10 +7,11 @@ import itertools
 import logging
 import unicodedata
 
-from asr_distill.base import UserError, write_text
+from asr_distill.base import UserError, check_replaceable, write_text
 from asr_distill.cli.main import emit
 from asr_distill.lang import Lang, Lexicon, Subwords
 from asr_distill.lang.dict_folder import DEFAULT_SILENCE, SilencePhones, check_listed, silence_phones
+from asr_distill.lang.layout import LANG_FILE
 from asr_distill.lang.lexicon import count_words
 from asr_distill.lang.transcripts import read_sentences
 
@@ -19,6 +20,7 @@ _log = logging.getLogger("asr_distill")
 
 def run_build(args: argparse.Namespace) -> None:
     """Merges the lexicons, checks that they cover the text, and writes the lang directory."""
+    check_replaceable(args.output, kind=LANG_FILE)
     needed = _word_counts(args)
     if not args.lexicon and not (args.cmudict and needed):
         raise UserError("no lexicon: give --lexicon FILE, or --cmudict together with --cuts or --text that name the words")
@@ -59,6 +61,7 @@ def run_build(args: argparse.Namespace) -> None:
 
 def run_subwords(args: argparse.Namespace) -> None:
     """Trains the pieces and writes the lang directory over them."""
+    check_replaceable(args.output, kind=LANG_FILE)
     sentences = read_sentences(args.text, args.cuts, ids=args.text_ids)
     subwords = Subwords.train(sentences, args.vocabulary_size, kind=args.kind)
     _say_odd_characters(subwords)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import hash_of_file, write_json
+from asr_distill.base import check_own, hash_of_file, write_json
 from asr_distill.cli.main import emit
 from asr_distill.lang import Arpa, Lang, build_g, estimate_ngram, perplexity, uncovered_words, write_g
 from asr_distill.lang.arpa import UNKNOWN_NAMES
@@ -45,6 +45,8 @@ def run_g(args: argparse.Namespace) -> None:
     """Makes G and writes it, with a JSON file beside it that says what it was made of."""
     lang, arpa = Lang.load(args.lang), Arpa.read(args.arpa)
     output: Path = args.output or lang.grammar_path()
+    description = output.with_suffix(".json")
+    check_own(description, *(() if args.output else (output,)))
     fst = build_g(arpa, lang.words, args.lm_scale, args.word_penalty, unknown_word=args.unknown_word, max_order=args.max_order)
     write_g(fst, output)
     left = uncovered_words(arpa, lang.words)
@@ -64,7 +66,7 @@ def run_g(args: argparse.Namespace) -> None:
         "max_order": args.max_order,
         **left,
     }
-    write_json(output.with_suffix(".json"), result)
+    write_json(description, result, listed=True)
     text = f"{output}: {result['states']} states, {result['arcs']} arcs"
     if left["not_in_model"]:
         text += f"\nwords that the model lacks and that cannot be recognised: {_listed(left['not_in_model'])}"
@@ -77,6 +79,8 @@ def run_ppl(args: argparse.Namespace) -> None:
     """Prints perplexity and the share of unknown words."""
     lang = Lang.load(args.lang) if args.lang is not None else None
     result = _measure(Arpa.read(args.arpa), read_sentences(args.text, args.cuts, ids=args.text_ids), lang)
+    if args.output is not None:
+        write_json(args.output, result)
     emit(args, result, _describe(result))
 
 

@@ -111,7 +111,7 @@ def _report(args: argparse.Namespace, config: Any, data: Path) -> int:
     figures = collect(config, train, test, args.root, **options)
     plots = [] if args.no_plots else plot_all(figures, test, args.root, folder / "plots")
     counts = {"train": len(train), "test": len(test), "held_out": min(config.held_out, len(train) // 4)}
-    results, written = publish(figures, config, counts, folder, args.command, plots)
+    results, written = publish(figures, config, counts, args.root, folder, args.command, plots)
     headline = "\n".join(f"{name:44}{value:10.2f}" for name, value in results["headline"].items() if value is not None)
     emit(args, results, headline + "\n\n" + "\n".join(f"wrote {path}" for path in [*written, *plots]))
     return 0

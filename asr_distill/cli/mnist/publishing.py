@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asr_distill.base import atomic_path, to_mapping
+from asr_distill.base import only_writer, to_mapping, write_text, written_together
 from asr_distill.images.mnist import MnistConfig
 from asr_distill.images.mnist.figures import Figures, System
 from asr_distill.report import WRONG_IMAGES_ONLY, check_results, empty_results, empty_system, markdown_page, results_page
 from asr_distill.report.environment import commit, environment, today
 from asr_distill.report.markdown import pictures_section
+from asr_distill.report.publish import PUBLISHED, check_publishable, is_part_of
 from asr_distill.scoring import paired_comparison
 from asr_distill.scoring.metrics import MetricCounts
 
@@ -39,9 +39,16 @@ _CAPTIONS = {
 
 
 def publish(
-    figures: Figures, config: MnistConfig, counts: dict[str, int], folder: Path, command: str | None, plots: Sequence[Path]
+    figures: Figures,
+    config: MnistConfig,
+    counts: dict[str, int],
+    root: Path,
+    folder: Path,
+    command: str | None,
+    plots: Sequence[Path],
 ) -> tuple[dict[str, Any], list[Path]]:
     """Writes the three files, whole or not at all, and returns the results and the paths; ``plots`` are shown in RESULTS.md."""
+    check_publishable(folder)
     results = mnist_results(figures, config, counts, command)
     check_results(results)
     # The page's tables of systems are those of recognisers; here the tables of errors say it.
@@ -56,9 +63,9 @@ def publish(
         "per_utterance.jsonl": "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in _rows(figures)),
         "RESULTS.md": markdown_page(pages),
     }
-    with ExitStack() as stack:
+    with only_writer(folder / PUBLISHED[0]), written_together():
         for name, text in texts.items():
-            stack.enter_context(atomic_path(folder / name)).write_text(text, encoding="utf-8")
+            write_text(folder / name, text, listed=is_part_of(root, folder))
     return results, [folder / name for name in texts]
 
 

@@ -136,8 +136,10 @@ def run_combine(args: argparse.Namespace) -> int:
     }
     if args.per_utterance:
         seed = int(generalist.config.training.get("seed", 0))
-        write_jsonl(args.per_utterance, (row for name, one in found.items() for row in utterance_rows(one, name, seed)))
-    write_json(args.output, result)
+        write_jsonl(
+            args.per_utterance, (row for name, one in found.items() for row in utterance_rows(one, name, seed)), listed=True
+        )
+    write_json(args.output, result, listed=True)
     tables = [text for name, figures in splits.items() for text in (split_table(name, figures), gain_table(name, figures))]
     emit(args, result, "\n\n".join(tables))
     return 0

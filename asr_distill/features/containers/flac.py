@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from asr_distill.base import UserError
 from asr_distill.features.containers.decoded import DecodedSamples
 
 FLAC_MAGIC = b"fLaC"
+_ID3_END = 128  # bytes of a tag that some programs append
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class FlacSamples(DecodedSamples):
     def read(self, start: int, count: int) -> NDArray[np.float32]:
         """Samples ``(channels, count)`` from ``start`` on: FLAC is sought exactly. For files that say how long they are."""
         try:
-            with soundfile.SoundFile(str(self.path)) as stream:
+            source = self.parts[0][0]
+            with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as stream:
                 stream.seek(start)
                 samples = stream.read(count, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError) as error:
@@ -50,12 +53,18 @@ class FlacSamples(DecodedSamples):
         return np.ascontiguousarray(samples.T)
 
 
-def flac_samples(path: Path) -> FlacSamples:
-    """The samples of a FLAC file. Raises `UserError` where its header is damaged."""
+def flac_samples(path: Path, start: int = 0) -> FlacSamples:
+    """The samples of a FLAC file that begins at byte ``start``. Raises `UserError` where its header is damaged."""
     with open(path, "rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - _ID3_END))
+        end = size - _ID3_END if stream.read(3) == b"TAG" else size
+        stream.seek(start)
         head = stream.read(42)
+        stream.seek(start)
+        source = path if (start, end) == (0, size) else stream.read(end - start)  # libsndfile stumbles over tags
     if len(head) < 42 or head[4] & 127 or head[5:8] != b"\0\0\x22":
         raise UserError(f"{path}: damaged: a FLAC file without a description of its stream; fetch it again")
     packed = int.from_bytes(head[18:26], "big")
     rate, channels, bits, total = packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
-    return FlacSamples(path, rate, channels, [(path, total or None, "header")], bits=bits, digest=head[26:42])
+    return FlacSamples(path, rate, channels, [(source, total or None, "header")], bits=bits, digest=head[26:42])

@@ -64,7 +64,7 @@ def is_mpeg(path: Path) -> bool:
     """Whether MPEG audio begins here: a frame and, where the file goes on, another behind it."""
     with open(path, "rb") as stream:
         head = stream.read(10)
-        at = _tag_length(head) if head[:3] == b"ID3" else 0
+        at = id3_length(head) if head[:3] == b"ID3" and len(head) == 10 else 0
         stream.seek(at)
         frame = mpeg_header(stream.read(4))
         if frame is None:
@@ -163,7 +163,7 @@ def _tag(content: bytes, frame: _Frame) -> tuple[int | None, int] | None:
     return said, (trimmed >> 12) + max(trimmed & 0xFFF, _DECODER_DELAY)
 
 
-def _tag_length(head: bytes) -> int:
+def id3_length(head: bytes) -> int:
     """Bytes of an ID3v2 tag that begins with these ten."""
     seven = [byte & 127 for byte in head[6:10]]
     return 10 + (seven[0] << 21 | seven[1] << 14 | seven[2] << 7 | seven[3]) + (10 if head[5] & 16 else 0)
@@ -174,7 +174,7 @@ def _behind_tag(path: Path, data: bytes, at: int) -> int:
     head = data[at : at + 32]
     end = at
     if head[:3] == b"ID3" and len(head) >= 10:
-        end = at + _tag_length(head)
+        end = at + id3_length(head)
     elif head[:3] == b"TAG":
         end = at + 128
     elif head[:8] == b"APETAGEX" and len(head) == 32:

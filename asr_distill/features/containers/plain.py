@@ -94,7 +94,7 @@ def check_rest(path: Path, rest: int) -> None:
 
 def _decoded(data: bytes, encoding: Encoding, width: int, order: str) -> NDArray[np.float32]:
     if encoding == "float":
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused later
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, and refused later
             return np.frombuffer(data, f"{order}f{width}").astype(np.float32)
     if encoding in ("ulaw", "alaw"):
         return (_ULAW if encoding == "ulaw" else _ALAW)[np.frombuffer(data, np.uint8)]

