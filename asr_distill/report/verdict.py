@@ -27,7 +27,8 @@ def verdict(results: Mapping[str, Any]) -> str | None:
     kept = "the ensemble's gain in {0} does not exclude zero, so that no share of it is told"
     if gain["counts"]:
         share = f"{100 * gain['share']:.0f} %{_interval(gain['ci95'], 100, 0)}"
-        kept = f"the student keeps {share} of the ensemble's gain in {{0}}"
+        some = share if gain["share"] > 0 else f"nothing ({share})"
+        kept = f"the student keeps {some} of the ensemble's gain in {{0}}"
     parts = [kept.format(metric)]
     rates = [systems[name]["wer"]["test"] for name in (baseline, distilled) if name in systems]
     if len(rates) == 2 and None not in rates:

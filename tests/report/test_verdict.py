@@ -47,6 +47,10 @@ def results(**changes: Any) -> dict[str, Any]:
             {"gain_transferred": {**GAIN, "ci95": None}, "comparisons": [{**WER, "ci95": [None, None]}]},
             "the student keeps 63 % of the ensemble's gain in frame accuracy; WER 16.00 -> 14.50 % (-1.50)",
         ),
+        (
+            {"gain_transferred": {**GAIN, "share": -0.141, "ci95": [-0.66, 0.19]}, "comparisons": []},
+            "the student keeps nothing (-14 % [-66, 19]) of the ensemble's gain in frame accuracy; WER 16.00 -> 14.50 %",
+        ),
         ({"gain_transferred": None}, "student: WER 14.50 % [12.50, 16.50]"),
         ({"gain_transferred": None, "systems": [{"name": "x", "label": "", "wer": {"test": None, "ci95": None}}]}, None),
     ],
