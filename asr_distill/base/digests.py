@@ -26,7 +26,7 @@ except ImportError:  # not on Windows: two processes at once are not told apart 
 
 DIGESTS_FILE = "asr-distill.sha256"
 TEMPORARY = ".asr-distill-"  # how the names of unfinished files and folders begin
-_UNFINISHED = f"{TEMPORARY}digests-"
+UNFINISHED_LIST = "digests"  # the name of a list that is being written, behind TEMPORARY
 _HEADER = "# Files that asr-distill wrote in this folder. To check them: sha256sum -c asr-distill.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\0\n]+)")
 
@@ -199,7 +199,7 @@ def _write(folder: Path, listed: Digests) -> None:
         if "\n" in name:
             raise UserError(f"{folder / name!r}: a file's name may not hold a line break")
     lines = [f"{digest}  {name}" for name in sorted(listed) for digest in sorted(listed[name])]
-    descriptor, temporary = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}{UNFINISHED_LIST}-", dir=folder)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write("\n".join([_HEADER, *lines]) + "\n")
@@ -220,7 +220,7 @@ def _locked(folder: Path) -> Iterator[None]:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks on folders
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                for leftover in folder.glob(f"{_UNFINISHED}*"):
+                for leftover in folder.glob(f"{TEMPORARY}{UNFINISHED_LIST}-*"):
                     leftover.unlink()
         yield
     finally:

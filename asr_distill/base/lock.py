@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from asr_distill.base.digests import TEMPORARY
+from asr_distill.base.digests import TEMPORARY, UNFINISHED_LIST
 from asr_distill.base.errors import UserError
-from asr_distill.base.replace import make_room
+from asr_distill.base.replace import make_room, remove_leftovers
 
 try:
     import fcntl
@@ -45,6 +45,7 @@ def only_writer(file: str | Path, work: str | None = None) -> Iterator[None]:
     path = file.parent / f"{TEMPORARY}{file.name}.lock"
     with only_process(path, work or f"writing {file}", lambda: make_room(file, "file")) as lock:
         try:
+            remove_leftovers(file.parent, UNFINISHED_LIST)
             yield
         finally:
             lock.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from asr_distill.base import (
     found_instead,
     from_mapping,
     hash_of_object,
+    only_writer,
     read_json,
     to_mapping,
     write_json,
@@ -70,10 +71,11 @@ class EnsembleConfig:
             raise UserError(f"{directory} holds a model bundle; name another folder for the ensemble")
         values = {"kind": self.kind, "format": self.format, **to_mapping(self)}
         path = directory / ENSEMBLE_FILE
-        # left alone where nothing changes, so that its date says since when these members are combined
-        if not _holds(path, values):
-            check_own(path)
-            write_json(path, values, listed=True)
+        check_own(path)
+        with only_writer(path):
+            # left alone where nothing changes, so that its date says since when these members are combined
+            if not _holds(path, values):
+                write_json(path, values, listed=True)
 
     def paths(self, directory: str | Path) -> list[Path]:
         """Where the members lie, given the ensemble's folder. Raises `UserError` naming one that is not there."""

@@ -223,10 +223,10 @@ def test_nothing_on_disk_is_pickled(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train_model(changed(checkpoint_minutes=0.0), Clusters(), Clusters(seed=1), tmp_path / "run", killed_after(15))
     names = {path.stem.split("-")[0] + path.suffix for path in (tmp_path / "run" / "training").iterdir()}
-    assert names == {"state.safetensors", "state.json", "best.safetensors", "lock"}
+    assert names == {"state.safetensors", "state.json", "best.safetensors", "lock", "asr.sha256"}
     train_model(SMALL, Clusters(), Clusters(seed=1), tmp_path / "run")
     files = {path.name for path in (tmp_path / "run").iterdir()} - {"tensorboard"}
-    assert files == {"config.json", "model.safetensors", "log.csv", "completed.json"}
+    assert files == {"config.json", "model.safetensors", "log.csv", "completed.json", "asr-distill.sha256"}
     assert read_json(tmp_path / "run" / "config.json")["training"]["objective"]["name"] == "hard_labels"
 
 
