@@ -31,7 +31,7 @@ from asr_distill.base.files import (
 from asr_distill.base.folders import found_instead
 from asr_distill.base.hashing import hash_of_array, hash_of_file, hash_of_object
 from asr_distill.base.lock import only_process, only_writer
-from asr_distill.base.options import OptionParser, did_you_mean, refuse_missing
+from asr_distill.base.options import OptionParser, did_you_mean, refuse_missing, refuse_overwriting
 from asr_distill.base.parent import end_with_parent, environment_of_child
 from asr_distill.base.progress import progress_bar, track
 from asr_distill.base.replace import (
@@ -99,6 +99,7 @@ __all__ = [
     "read_text",
     "read_yaml",
     "refuse_missing",
+    "refuse_overwriting",
     "remove_folder",
     "remove_leftovers",
     "run_as_command",

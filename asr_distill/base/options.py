@@ -77,6 +77,16 @@ def refuse_missing(given: dict[str, list[Path]], written: Iterable[str]) -> None
             raise UserError(f"{option} {path} does not exist{near or ';'} mend the path, or run the stage that writes it first")
 
 
+def refuse_overwriting(given: dict[str, list[Path]], written: Iterable[str]) -> None:
+    """Raises `UserError` where a file that the command writes is one that it reads; arguments as for `refuse_missing`."""
+    read = [(option, path) for option in sorted(given.keys() - set(written)) for path in given[option] if path.is_file()]
+    for option in sorted(given.keys() & set(written)):
+        for output in filter(Path.is_file, given[option]):
+            for other, path in read:
+                if output.samefile(path):
+                    raise UserError(f"{option} {output} is what {other} reads, and would be overwritten; choose another name")
+
+
 def _name(action: argparse.Action) -> str:
     return max(action.option_strings, key=len, default=action.dest)
 

@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from asr_distill import __version__
-from asr_distill.base import OptionParser, end_with_parent, json_line, printable, refuse_missing, run_as_command
+from asr_distill.base import (
+    OptionParser,
+    end_with_parent,
+    json_line,
+    printable,
+    refuse_missing,
+    refuse_overwriting,
+    run_as_command,
+)
 from asr_distill.base.terminal import PrintableFormatter
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
@@ -126,7 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    refuse_missing(args.given_paths, {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())})
+    written = {*WRITTEN, *ALSO_WRITTEN.get(args.subcommand, ())}
+    refuse_missing(args.given_paths, written)
+    refuse_overwriting(args.given_paths, written)
     if getattr(args, "imports", None):
         from asr_distill.models import import_networks
 

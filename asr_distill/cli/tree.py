@@ -117,13 +117,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _label(args: argparse.Namespace) -> int:
-    from asr_distill.base import UserError
     from asr_distill.cli.main import emit
     from asr_distill.data.checks import load_utterances
     from asr_distill.senones import SenoneInventory, SenonePriors, read_alignments, write_labels
 
-    if args.output.resolve() == args.cuts.resolve():
-        raise UserError(f"--output {args.output} is the CutSet that is read; choose another name")
     inventory = SenoneInventory.load(args.inventory)
     report = write_labels(
         load_utterances(args.cuts),

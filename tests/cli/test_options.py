@@ -77,6 +77,21 @@ def test_it_is_said_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["lang ngram --lang . --cuts X --output X", "lang g --lang . --arpa X --output ./X", "tree label --cuts X --output X"],
+)
+def test_what_is_read_is_not_written_over(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("X").write_text("mine")
+    others = ["--inventory", "X", "--alignments", "X"] if words.startswith("tree") else []
+    assert main([*words.split(), *others]) == 1
+    assert "X is what --" in capsys.readouterr().err
+    assert Path("X").read_text() == "mine"
+
+
 def test_the_neighbour_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cuts_train.jsonl.gz").touch()
     assert main(["features", "--cuts", str(tmp_path / "cut_train.jsonl.gz"), "--output", str(tmp_path / "fbank")]) == 1

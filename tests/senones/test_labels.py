@@ -203,7 +203,7 @@ def test_from_the_command_line(corpus: Path, capsys: pytest.CaptureFixture[str])
     assert counted.counts.sum() == 384
     assert (counted.counts >= 5).sum() > 13
     assert main([*label, "--output", str(corpus / "cuts_train.jsonl.gz")]) == 1
-    assert "is the CutSet that is read" in capsys.readouterr().err
+    assert "is what --cuts reads" in capsys.readouterr().err
     assert len(cuts_of(corpus)) == 8
 
     assert main(["tree", "show", "--inventory", str(corpus / "senones" / "senones.json"), "--phone", "SIL"]) == 0
