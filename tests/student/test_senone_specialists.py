@@ -187,7 +187,8 @@ def test_every_figure_is_that_of_the_frames(corpus: Any, generalist: Path, train
     assert figures["table"][0]["gain"] is None
     soft = systems["soft"]["vs_generalist"]["conditional_accuracy"]
     assert figures["table"][3]["conditional_gain"] == soft["difference"]
-    assert [figures["table"][3][f"conditional_gain_{end}"] for end in ("low", "high")] == soft["ci95"]
+    assert soft["ci95"] is None  # of four cuts by two speakers there is no interval
+    assert [figures["table"][3][f"conditional_gain_{end}"] for end in ("low", "high")] == [None, None]
 
     student, store = load_model(generalist), FrameStore.open(corpus.store("speaker"))
     windows = torch.cat([student.window(torch.from_numpy(np.array(store.utterance(cut)[0]))) for cut in range(4)])
@@ -220,15 +221,13 @@ def test_every_figure_is_that_of_the_frames(corpus: Any, generalist: Path, train
         found = systems[kind]
         difference = found["accuracy"] - systems["generalist"]["accuracy"]
         assert found["vs_generalist"]["accuracy"]["difference"] == pytest.approx(difference)
-        low, high = found["vs_generalist"]["accuracy"]["ci95"]
-        assert low - 1e-9 <= difference <= high + 1e-9
+        assert found["vs_generalist"]["accuracy"]["ci95"] is None
         assert sum(row["examples"] for row in found["gain_by_coverage"]) == store.num_frames
         assert sum(row["delta"] for row in found["gain_by_coverage"]) == round(difference * store.num_frames / 100)
         assert found["solver"]["not_converged"] == 0
     entropy = systems["soft"]["cross_entropy"] - systems["hard"]["cross_entropy"]
     assert systems["soft"]["vs_hard"]["cross_entropy"]["difference"] == pytest.approx(entropy)
-    wins = systems["soft"]["vs_hard"]["cross_entropy"]["p_improvement"]
-    assert wins == pytest.approx(float(entropy < 0), abs=0.5)  # less is better
+    assert systems["soft"]["vs_hard"]["cross_entropy"]["p_improvement"] is None
 
     rows = list(read_jsonl(lines))
     assert {row["system"] for row in rows} == set(systems)
@@ -322,7 +321,7 @@ def test_what_does_not_belong_together_is_not_combined(
     try:
         weights.write_bytes(whole[:-40])
         cut = command(*combine_words, "--generalist", generalist, "--specialists", trained / "hard")
-        assert "not a whole safetensors file" in cut
+        assert "model.safetensors is damaged" in cut
     finally:
         weights.write_bytes(whole)
     assert not (tmp_path / "combined.json").exists()
