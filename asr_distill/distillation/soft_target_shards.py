@@ -53,7 +53,7 @@ SETTING_TYPES: dict[str, Any] = {
     "seed": int,
     "shard_frames": int,
 }
-_FINISHED_TYPES: dict[str, Any] = {"num_cuts": int, "num_frames": int, "shards": list}
+_FINISHED_TYPES: dict[str, Any] = {"num_cuts": int, "num_frames": int, "shards": list, "tail_shape_sha256": (str, _NONE)}
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,6 @@ def read_meta(path: Path) -> dict[str, Any]:
     for name, types in expected_types.items():
         value = meta.get(name)
         fits = isinstance(value, types) and (types is bool or not isinstance(value, bool))
-        if not fits or (name == "shards" and not value):
+        if name not in meta or not fits or (name == "shards" and not value):
             raise UserError(f"{path / META}: {name} is {value!r}; the file is damaged; {AGAIN}")
     return meta

@@ -123,6 +123,15 @@ class Harness:
                 raise SystemExit(f"{' '.join(step.words)}: {status} {outcomes}")
             self.expected[step] = kills.contents(outputs, normal_or_broken)
 
+    def reads(self, step: world.Step, path: Path) -> bool:
+        """Whether the command refuses the file where it is empty."""
+        whole = path.read_bytes()
+        path.write_bytes(b"")
+        with self.outputs_apart(step):
+            _, outcomes = _in_child(lambda: [self.run(step)])
+        path.write_bytes(whole)
+        return outcomes == ["refused"]
+
     def damage(self, path: Path, step: world.Step, kinds: list[str]) -> None:
         """Damages a file so often and runs the command each time, all in one child."""
         if step not in self.expected:
@@ -213,6 +222,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--flips", type=int, default=1, help="of each file, besides one of each other kind")
     parser.add_argument("--consumers", type=int, default=1, help="commands that are tried on each file, drawn by chance")
+    parser.add_argument("--seek", action="store_true", help="commands that refuse the file when it is empty")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="a pattern of the files to damage")
     args = parser.parse_args()
@@ -235,7 +245,10 @@ def main() -> None:
     tried = [harness.random.choice(group) for group in groups]
     for path in tried:
         steps = harness.consumers(path)
-        for step in harness.random.sample(steps, min(args.consumers, len(steps))):
+        steps = harness.random.sample(steps, len(steps))
+        if args.seek:
+            steps = [*(step for step in steps if harness.reads(step, path)), *steps]
+        for step in steps[: args.consumers]:
             harness.damage(path, step, kinds)
     unused = [str(path.relative_to(folder)) for path in tried if str(path.relative_to(folder)) not in harness.refused]
     found = {"files": len(groups), "outcomes": dict(harness.counts), "wrong": harness.wrong, "never refused": unused}

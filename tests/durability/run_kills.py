@@ -141,7 +141,7 @@ def normal_or_broken(path: Path, data: bytes) -> bytes:
     """`normal`, or the bytes themselves where they are not what they should be."""
     try:
         return normal(path, data)
-    except ValueError:
+    except (ValueError, csv.Error):
         return b"broken " + data
 
 
