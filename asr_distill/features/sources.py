@@ -56,7 +56,8 @@ def read_manifest(path: str | Path) -> list[Any]:
         raise UserError(f"{path} does not exist; run the stage that writes it first")
     try:
         _check_line_lengths(path)
-        cuts = list(CutSet.from_file(path.absolute()))  # lhotse runs a relative name that begins with "pipe:"
+        read = CutSet.from_file(path.absolute())  # lhotse runs a relative name that begins with "pipe:"
+        cuts = [] if read is None else list(read)  # None: an empty file
     except Exception as error:  # lhotse raises anything on a line that it cannot read
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a lhotse CutSet ({type(error).__name__}: {reason}); write it anew") from None

@@ -14,6 +14,7 @@ FORMATS = ("auto", "trn", "text", "ctm", "stm")
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+", re.ASCII)
 _SIGNED = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?|NA", re.ASCII)
 _ALTERNATION = re.compile(r"<ALT(_BEGIN|_END)?>")
+_OTHERS = (".csv", ".srt", ".vtt", ".json", ".mlf", ".rttm", ".textgrid", ".xml")
 _Lines = Sequence[tuple[int, str]]
 
 
@@ -22,8 +23,13 @@ def transcript_format(path: Path) -> str:
     word``), ``stm`` (``file channel speaker start end words``) or ``text`` (``id words``).
 
     A suffix .trn, .ctm or .stm declares the form. Raises `UserError` naming the line that is not as most others are, or that
-    could be of two forms.
+    could be of two forms, and for a suffix of a form that is not read, such as .csv.
     """
+    if path.suffix.lower() in _OTHERS:
+        raise UserError(
+            f"{path}: {path.suffix} files are not read here, expected trn, ctm, stm or Kaldi's text (id words). Next: convert"
+            " it, or declare what it is (--ref-format, --hyp-format)"
+        )
     lines = list(numbered_lines(path))
     declared = path.suffix.lower().removeprefix(".")
     if declared in FORMATS[1:] and declared != "text":
@@ -83,7 +89,10 @@ def _ends_in_ids(path: Path, lines: _Lines) -> bool:
 
 def _alike(word: str, id: str) -> bool:
     """Whether the first word is the id rather: it has digits, and is like what the parentheses hold, or that has none."""
-    return any(map(str.isdigit, word)) and (word in id or id in word or not any(map(str.isdigit, id)))
+    if not any(map(str.isdigit, word)):
+        return False
+    word, id = ("".join(filter(str.isalnum, text)) for text in (word, id))  # spk1_utt1 and spk1-utt1
+    return word in id or id in word or not any(map(str.isdigit, id))
 
 
 def split_trn(line: str) -> tuple[str, str] | None:

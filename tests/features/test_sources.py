@@ -179,6 +179,13 @@ def test_a_manifest_that_is_named_like_a_command_is_a_file(tmp_path: Path, monke
     assert not (tmp_path / "P").exists()
 
 
+@pytest.mark.parametrize("name", ["cuts.jsonl", "cuts.jsonl.gz"])
+def test_an_empty_manifest_is_called_empty(name: str, tmp_path: Path) -> None:
+    CutSet.from_cuts([]).to_file(tmp_path / name)
+    with pytest.raises(UserError, match="holds no cuts"):
+        load_cuts(tmp_path / name)
+
+
 def test_what_is_stored_in_plain_files_passes(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "with: colon.wav", np.zeros(8000), 16000)
     with NumpyFilesWriter(tmp_path / "arrays") as writer:

@@ -171,6 +171,7 @@ def test_a_word_in_angles_is_no_label(tmp_path):
         ("utt1 go home (utt1)\nutt2 stop (utt2)\n", "begins in an id"),
         ("utt1 go home (breath)\nutt2 stop (noise)\n", "begins in an id"),
         ("spk1-utt1 go (utt1)\nspk1-utt2 stop (utt2)\n", "begins in an id"),
+        ("spk1_utt1 go (spk1-utt1)\nspk1_utt2 stop (spk1-utt2)\n", "begins in an id"),
         ("u1 1 2 3 4\nu2 1 3 4 5\n", "may be ctm|may be stm"),
         ("f1 A ann 0.00 2.00 i go\nf1 A ann 2.00 3.00 on\nf1 A ann on\n", "line 3"),
         ("f1 A 0.00 2.00 i\nf1 A 2.00 3.00 on\nf1 A on\n", "line 3"),
@@ -180,6 +181,22 @@ def test_what_could_be_of_two_forms_is_refused(tmp_path, text, says):
     (tmp_path / "t").write_text(text)
     with pytest.raises(UserError, match=says):
         transcript_format(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ref.csv", "id,text\nu1,a b\nu2,c d\n"),
+        ("ref.srt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n"),
+        ("ref.json", '[{"id":"u1","text":"a"}]\n'),
+        ("ref.mlf", '#!MLF!#\n"*/u1.lab"\na\n.\n'),
+        ("ref.rttm", "SPEAKER f1 1 0.0 1.5 <NA> <NA> spk <NA> <NA>\n"),
+    ],
+)
+def test_a_form_that_is_not_read_is_no_text(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=f"{name}: .*not read here"):
+        transcript_format(tmp_path / name)
 
 
 def test_a_declared_form_is_believed(tmp_path):
