@@ -198,10 +198,10 @@ def _alternatives(path: Path, lines: Sequence[_Line]) -> set[int]:
     heads |= {match[1] for match in matches.values() if match[2] == "1"}
     sure = {number for number, match in matches.items() if match[1] in heads}
     alone = sorted(set(matches) - sure)
-    if sure and alone:
+    if alone:
         raise UserError(
             f"{path}, line {alone[0]}: found {matches[alone[0]][0]!r}, an alternative of {matches[alone[0]][1]!r}, which comes"
-            " nowhere, or a word of its own, beside alternatives of words that are there. Next: add the word, or"
+            " nowhere, or a word of its own. Next: add the word, or"
             " --lexicon-format plain where no word is an alternative"
         )
     return sure

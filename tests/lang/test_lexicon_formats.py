@@ -62,6 +62,7 @@ def test_silence_probabilities_are_dropped_with_a_line(tmp_path, caplog):
         ("aalborg AO1 L B xx # place, danish\n", 1, "cmudict"),
         ("# my lexicon\nA xx\n", 1, "cmudict"),
         ("A a\nA(2) d\nx(10) c\n", 3, ""),
+        ("READ(2) R IY1 D\nONE W AH1 N\n", 1, "--lexicon-format plain"),
         ("New York\tN UW\nA\tAH\n", 1, "New_York"),
         ("cafe\u00a0noir K A\n", 1, "U\\+00A0"),
         ("one W\nfull\u3000width F\n", 2, "U\\+3000"),
