@@ -40,8 +40,11 @@ def test_cmu_style_alternatives_are_the_same_word(tmp_path):
     assert lexicon.pronunciations("AND")[0].phones == ("AE", "N", "D")
 
 
-def test_a_word_that_only_looks_like_an_alternative_stays_itself_in_a_kaldi_lexicon(tmp_path):
-    assert Lexicon.read(write(tmp_path, "lexicon.txt", "x(10) EH K S\n")).words == ("x(10)",)
+def test_a_word_that_only_looks_like_an_alternative_stays_itself_where_the_format_is_said(tmp_path):
+    path = write(tmp_path, "lexicon.txt", "x(10) EH K S\n")
+    assert Lexicon.read(path, format="plain").words == ("x(10)",)
+    with pytest.raises(UserError, match="line 1: .*--lexicon-format plain"):
+        Lexicon.read(path)
 
 
 @pytest.mark.parametrize(
