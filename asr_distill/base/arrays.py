@@ -14,6 +14,7 @@ from asr_distill.base.replace import atomic_path
 if TYPE_CHECKING:
     import numpy as np
 
+_MOST_OF_NOTHING = 1 << 40  # rows of no columns, or columns of no rows, that a header may name without a byte behind it
 _AGAIN = "copy it again or run the stage that writes it"
 
 
@@ -49,7 +50,11 @@ def read_array(
         with open(path, "rb") as stream:
             read_magic(stream)  # else numpy takes it for a zip file or a pickle
         array = np.load(path, mmap_mode="r", allow_pickle=False)  # fails where the file is shorter than its header says
-    except (OSError, ValueError, SyntaxError, TokenError) as error:  # the last two of a header whose bytes changed
+        if array.dtype.kind not in "biuf" or not array.dtype.itemsize:
+            raise ValueError(f"it holds {array.dtype}, expected numbers")
+        if array.nbytes == 0 and max(array.shape, default=0) > _MOST_OF_NOTHING:
+            raise ValueError(f"shape {array.shape}")
+    except (OSError, ValueError, OverflowError, TypeError, SyntaxError, TokenError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}), expected a whole numpy file; {again}") from None
     wanted_shape, wanted_dtype = array.shape if shape is None else shape, array.dtype if dtype is None else np.dtype(dtype)
     if array.shape != wanted_shape or array.dtype != wanted_dtype:
@@ -81,5 +86,12 @@ def read_tensors(path: str | Path, *, again: str = _AGAIN) -> tuple[dict[str, np
             return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118  # no mapping
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {again}") from None
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # the last of types unknown to numpy
         raise UserError(f"{path} is not a whole safetensors file ({error}); {again}") from None

@@ -7,7 +7,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,8 @@ import yaml
 from asr_distill.base.errors import UserError
 
 Config = TypeVar("Config")
-_LARGEST_FILE = 1 << 20  # bytes of a configuration
+_LARGEST_FILE = 1 << 18  # bytes of a configuration
+_DEEPEST = 50  # values within values
 _MOST = 10**18  # whole numbers below are seeds, sizes and counts that every library takes
 
 
@@ -45,7 +46,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = shipped(path)
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise UserError(f"configuration {path} has {path.stat().st_size} bytes, expected a YAML file of at most 1 MiB")
+            raise UserError(f"configuration {path} has {path.stat().st_size} bytes, expected a YAML file of at most 256 KiB")
         values = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader) or {}
     except FileNotFoundError:
         raise UserError(f"configuration {path} does not exist") from None
@@ -59,19 +60,30 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors, of which a few lines unpack to gigabytes, and without keys that come twice."""
+    """YAML without anchors, of which a few lines unpack to gigabytes, without keys that come twice, and not too deep."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if getattr(event, "anchor", None) is not None:
             raise yaml.YAMLError(f"anchors and aliases (&{event.anchor}) are not taken{event.start_mark}; write the value out")
-        return super().compose_node(parent, index)
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise yaml.YAMLError(f"values within values, too many to read{event.start_mark}")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for position, key in enumerate(keys) if key in keys[:position]), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"the key {twice!r} comes twice{node.start_mark}; keep one of them")
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.YAMLError(f"a key is a {type(key).__name__}{key_node.start_mark}; expected a word")
+            if key in seen:
+                raise yaml.YAMLError(f"the key {key!r} comes twice{node.start_mark}; keep one of them")
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 

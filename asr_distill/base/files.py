@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -14,8 +15,11 @@ from typing import Any
 from asr_distill.base.digests import check_file
 from asr_distill.base.errors import UserError
 from asr_distill.base.replace import atomic_path
+from asr_distill.base.text import open_unpacked
 
 LONGEST_LINE = 1 << 26  # bytes of a JSON line; a few kilobytes of gzip unpack to any length
+_DEEPEST = 100  # brackets within brackets; what is read is walked by recursion later
+_BRACKETS = re.compile(r'"[^"]*"|[][{}]')
 
 
 def write_text(path: str | Path, text: str, *, listed: bool = False) -> None:
@@ -70,7 +74,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Any], *, listed: bool = False) 
 
 
 def read_jsonl(path: str | Path) -> Iterator[Any]:
-    """Yields the values of a JSON-lines file (gzip by name).
+    """Yields the values of a JSON-lines file, gzipped or not.
 
     Raises `UserError` where the file is missing, damaged, cut short or not text, naming the line that is not JSON.
     """
@@ -79,10 +83,9 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
         check_file(path)
     elif not path.exists():
         raise UserError(f"{path} does not exist; run the stage that writes it first")
-    opener: Any = gzip.open if path.name.endswith(".gz") else open
     number = 0
     try:
-        with opener(path, "rb") as stream:
+        with open_unpacked(path) as stream:
             while line := stream.readline(LONGEST_LINE):
                 number += 1
                 if len(line) == LONGEST_LINE:
@@ -91,8 +94,8 @@ def read_jsonl(path: str | Path) -> Iterator[Any]:
                     yield parse_json(text)
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise UserError(
-            f"{path} cannot be read beyond line {number} ({error}); expected JSON lines"
-            f"{', gzipped' if path.name.endswith('.gz') else ''}: run the stage that writes it again"
+            f"{path} cannot be read beyond line {number} ({error}); expected JSON lines, gzipped or not: run the stage that"
+            " writes it again"
         ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
@@ -104,6 +107,8 @@ def parse_json(text: str) -> Any:
     Raises ValueError for other text, brackets too deep to read, a key that comes twice, and what could not be written again:
     NaN, infinity, 1e999, a whole number of more than 4,300 digits, half a character (``\\ud800``).
     """
+    if text.count("[") + text.count("{") > _DEEPEST and _depth(text) > _DEEPEST:
+        raise ValueError("brackets within brackets, too many to read")
     try:
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_without_repeats)
         if "\\ud" in text.lower():
@@ -127,6 +132,18 @@ def _finite(digits: str) -> float:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice!r} comes twice")
     return values
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for found in _BRACKETS.finditer(text.replace("\\\\", "").replace('\\"', "")):
+        if found.group() in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found.group() in "]}":
+            depth -= 1
+    return deepest

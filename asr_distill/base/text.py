@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import unicodedata
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,27 +66,50 @@ def text_lines(path: str | Path, expected: str) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path} is a folder; expected {expected}")
     number = 0
     try:
-        with open(path, "rb") as file:
-            head = file.peek(2)[:2]
-            if head in (b"\xff\xfe", b"\xfe\xff"):
-                raise UserError(f"{path} is UTF-16; expected UTF-8. Next: iconv -f utf-16 -t utf-8 FILE > NEW_FILE")
-            packed = path.stat().st_size if head == b"\x1f\x8b" else None
-            stream: Any = gzip.GzipFile(fileobj=file) if packed is not None else file
-            for number, raw in _raw_lines(stream, path, packed):
-                yield number, _decoded(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, path, number)
+        with open_unpacked(path) as stream:
+            while raw := stream.readline(_LONGEST_LINE):
+                number += 1
+                if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    raise UserError(f"{path} is UTF-16; expected UTF-8. Next: iconv -f utf-16 -t utf-8 FILE > NEW_FILE")
+                if len(raw) == _LONGEST_LINE and not raw.endswith(b"\n"):
+                    raise UserError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes; expected a text file")
+                line = raw.removesuffix(b"\n").removesuffix(b"\r")
+                yield number, _decoded(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, path, number)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read beyond line {number} ({error}); expected {expected}") from None
 
 
-def _raw_lines(stream: BinaryIO, path: Path, packed: int | None) -> Iterator[tuple[int, bytes]]:
-    number = total = 0
-    while raw := stream.readline(_LONGEST_LINE):
-        number, total = number + 1, total + len(raw)
-        if len(raw) == _LONGEST_LINE and not raw.endswith(b"\n"):
-            raise UserError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes; expected a text file")
-        if packed is not None and total > _FREE + _LARGEST_RATIO * packed:
-            raise UserError(f"{path}, line {number}: unpacks to more than {_LARGEST_RATIO} times its size; gunzip it by hand")
-        yield number, raw.removesuffix(b"\n").removesuffix(b"\r")
+@contextmanager
+def open_unpacked(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for reading bytes, gzipped or not (by its content).
+
+    Reading raises OSError, EOFError or zlib.error where a gzip file is damaged, and OSError where it unpacks to more than 200
+    times its size: a few kilobytes of gzip may hold gigabytes.
+    """
+    with open(path, "rb") as file:
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            yield file
+            return
+        most = _FREE + _LARGEST_RATIO * path.stat().st_size
+        with gzip.GzipFile(fileobj=file) as unpacked, io.BufferedReader(_Bounded(unpacked, most)) as stream:
+            yield stream
+
+
+class _Bounded(io.RawIOBase):
+    """What a gzip file unpacks to, up to ``most`` bytes."""
+
+    def __init__(self, unpacked: gzip.GzipFile, most: int) -> None:
+        self._unpacked, self._left = unpacked, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._unpacked.readinto(buffer)
+        self._left -= found
+        if self._left < 0:
+            raise OSError(f"it unpacks to more than {_LARGEST_RATIO} times its size; where that is right, gunzip it by hand")
+        return found
 
 
 def _decoded(raw: bytes, path: Path, number: int) -> str:

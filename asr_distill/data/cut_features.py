@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from asr_distill.base import UserError, check_file, track
+from asr_distill.base import UserError, track
 from asr_distill.features import Fbank40, Fbank40Config, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.audio import name_of
 from asr_distill.features.frame_counts import frames_of_time, num_frames_of, window_of
 from asr_distill.features.sources import check_sources
+from asr_distill.features.stored_arrays import read_stored, read_stored_labels
 from asr_distill.senones import check_same
 
 NO_LABEL = -1  # in arrays of labels; batches carry `asr_distill.data.IGNORE_INDEX` instead
@@ -59,16 +60,11 @@ def normalisation_speaker(cut: Any) -> str | None:
 def load_features(cut: Any) -> np.ndarray:
     """The stored features ``(T, D)`` float32 of a cut. Raises `UserError` where they are missing, damaged or not finite."""
     check_sources(cut)
-    stored, window = cut.features, window_of(cut)
-    _check_digest(stored)
+    stored = cut.features
     try:
-        if window is None:
-            features = stored.load()
-        else:
-            start, duration = (frames * stored.frame_shift for frames in window)
-            features = stored.load(start=stored.start + start, duration=duration)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{name_of(cut)}: its features cannot be read ({error}); run `asr-distill features` again") from None
+        features = read_stored(stored, "run `asr-distill features` again", *(window_of(cut) or ()))
+    except UserError as error:
+        raise UserError(f"{name_of(cut)}: its features cannot be read: {error}") from None
     if features.shape != (num_frames_of(cut), stored.num_features):
         raise UserError(
             f"{name_of(cut)}: stored features {features.shape}, the manifest says {(num_frames_of(cut), stored.num_features)};"
@@ -79,12 +75,6 @@ def load_features(cut: Any) -> np.ndarray:
             f"{name_of(cut)}: its features hold NaN or infinity; mend the audio and run `asr-distill features` again"
         )
     return features
-
-
-def _check_digest(stored: Any) -> None:
-    """Compares the file of lhotse ``Features`` or an ``Array`` with the list beside it, where there is one."""
-    if stored.storage_type == "numpy_files":
-        check_file(Path(stored.storage_path) / stored.storage_key)
 
 
 def check_features(cuts: Sequence[Any], config: Fbank40Config) -> None:
@@ -131,26 +121,22 @@ def senone_labels(cut: Any, name: str, num_frames: int, num_senones: int | None,
 
     Raises `UserError` naming the cut whose labels are of other senones, cannot be read, or are not one for each frame.
     """
+    check_sources(cut)
     custom = getattr(cut, "custom", None) or {}
-    stored = custom.get(name)
-    if stored is None:
+    if custom.get(name) is None:
         return np.full(num_frames, NO_LABEL, dtype=np.int32)
     if senones_hash is not None and "senones_hash" in custom:
         check_same(custom["senones_hash"], senones_hash, f"the labels of {name_of(cut)}", "the senones of the store")
-    check_sources(cut)
-    _check_digest(stored.array)
     try:
-        values = stored.load()
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"{name_of(cut)}: its labels cannot be read ({error}); run `asr-distill tree` or `align` again"
-        ) from None
+        stored, values = read_stored_labels(cut, name, "run `asr-distill tree` or `align` again")
+    except UserError as error:
+        raise UserError(f"{name_of(cut)}: its labels cannot be read: {error}") from None
     skipped = frames_of_time(cut.start - stored.start, stored.frame_shift)
     longer = stored.duration - cut.duration > 1.01 * stored.frame_shift
     is_part = skipped > 0 or longer or (cut.has_features and window_of(cut) is not None)
     if is_part and len(values) > num_frames:
         values = values[skipped : skipped + num_frames]
-    if values.shape != (num_frames,) or not np.issubdtype(values.dtype, np.integer):
+    if values.shape != (num_frames,):
         raise UserError(
             f"{name_of(cut)}: labels {values.dtype} {values.shape} for {num_frames} frames of features; one label is needed for"
             " each frame, so make both with the same snip_edges and frame shift"

@@ -115,15 +115,12 @@ def _recorded(cut: MonoCut) -> NDArray[np.float32]:
         raise UserError(f"{name_of(cut)} has channels {recording.channel_ids}, not {cut.channel}; make the manifest anew")
     if is_allowed_command(source):
         return _commanded(cut)
-    changes = [
-        change if isinstance(change, AudioTransform) else AudioTransform.from_dict(change)
-        for change in recording.transforms or ()
-    ]
+    changes = list(recording.transforms or ())
     offset, duration = cut.start, cut.duration
     for change in reversed(changes):
         offset, duration = change.reverse_timestamps(offset=offset, duration=duration, sampling_rate=recording.sampling_rate)
     try:
-        samples = _part_of_file(cut, Path(source.source), source.channels, offset, duration, plain=not changes)
+        samples = _part_of_file(cut, Path(source.source), source.channels, offset, duration, _first_rate(recording))
     except UserError as error:
         message = str(error)
         raise UserError(
@@ -138,19 +135,30 @@ def _recorded(cut: MonoCut) -> NDArray[np.float32]:
     return fitted(samples, cut.num_samples)
 
 
+def _first_rate(recording: Recording) -> int:
+    """Hertz of the file, by the recording's rate and what is done to its samples."""
+    rate = recording.sampling_rate
+    for change in reversed(recording.transforms or ()):
+        if isinstance(change, Resample):
+            if change.target_sampling_rate != rate:
+                raise UserError(f"it is resampled to {change.target_sampling_rate} Hz and then at {rate} Hz; make it anew")
+            rate = change.source_sampling_rate
+    return int(rate)
+
+
 def _commanded(cut: MonoCut) -> NDArray[np.float32]:
     """What lhotse reads from the command that the manifest names, to which the user has agreed."""
     try:
-        samples = cut.load_audio()
+        samples = np.asarray(cut.load_audio(), np.float32)[0]
     except Exception as error:  # lhotse and its decoders raise anything
         raise UserError(f"{name_of(cut)}: its command gives no audio ({error}); mend it, or save the audio to a file") from None
-    return fitted(np.asarray(samples, np.float32)[0], cut.num_samples)
+    return fitted(samples, cut.num_samples)
 
 
 def _part_of_file(
-    cut: MonoCut, path: Path, channels: list[int], offset: float, duration: float, *, plain: bool
+    cut: MonoCut, path: Path, channels: list[int], offset: float, duration: float, stated_rate: int
 ) -> NDArray[np.float32]:
-    """``(n,)`` samples of the cut's channel; ``plain``: the recording is the file as it is, and must agree with it."""
+    """``(n,)`` samples of the cut's channel at ``stated_rate``, the file's by the manifest, which must agree with the file."""
     audio, recording = open_audio(path), cut.recording
     rate = audio.sampling_rate
     tolerance = max(_LENGTH_TOLERANCE, audio.filling / rate)
@@ -158,11 +166,9 @@ def _part_of_file(
         raise UserError(
             f"{name_of(cut)}: the file has {audio.channels} channels, the manifest says {len(channels)}; make it anew"
         )
-    if plain:
-        if rate != recording.sampling_rate and not audio.any_rate:
-            raise UserError(
-                f"{name_of(cut)}: the file is at {rate} Hz, the manifest says {recording.sampling_rate} Hz; make it anew"
-            )
+    if rate != stated_rate and not audio.any_rate:
+        raise UserError(f"{name_of(cut)}: the file is at {rate} Hz, the manifest says {stated_rate} Hz; make it anew")
+    if not recording.transforms:
         seconds = audio.num_samples / rate
         if abs(seconds - recording.duration) > tolerance:
             raise UserError(
@@ -178,7 +184,7 @@ def _part_of_file(
             " again or make the manifest anew"
         )
     samples = fitted(audio.read(start, there)[channels.index(cut.channel)], count)
-    return resample(samples, rate, recording.sampling_rate) if plain else samples
+    return resample(samples, rate, stated_rate)
 
 
 def _changed(samples: NDArray[np.float32], change: AudioTransform, sampling_rate: int) -> NDArray[np.float32]:

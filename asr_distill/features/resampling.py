@@ -7,10 +7,12 @@ transform, for files that are written anew at another rate.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from lhotse.augmentation.torchaudio import get_or_create_resampler
+from lhotse.augmentation.resample import Resample as ResampleTensor
 from lhotse.utils import perturb_num_samples
 from numpy.typing import NDArray
 
@@ -54,8 +56,13 @@ def _filtered(samples: NDArray[np.float32], rate: int, new_rate: int) -> NDArray
     divisor = math.gcd(rate, new_rate)
     if (rate // divisor) * (new_rate // divisor) > _LARGEST_KERNEL:
         return resample_sharply(samples, rate, new_rate)
-    converted: NDArray[np.float32] = get_or_create_resampler(rate, new_rate)(torch.from_numpy(samples[None]))[0].numpy()
+    converted: NDArray[np.float32] = _resampler(rate, new_rate)(torch.from_numpy(samples[None]))[0].numpy()
     return converted
+
+
+@lru_cache(maxsize=32)  # lhotse keeps every one, and a manifest may name any number of rates
+def _resampler(rate: int, new_rate: int) -> Any:
+    return ResampleTensor(rate, new_rate)
 
 
 def resample_sharply(samples: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
@@ -78,7 +85,7 @@ def resample_sharply(samples: NDArray[np.float32], rate: int, new_rate: int) -> 
     edge = max(1, int(kept * _ROLL_OFF))
     spectrum[-edge:] *= 0.5 * (1 + np.cos(np.pi * np.arange(1, edge + 1) / edge))
     converted = np.fft.irfft(spectrum, blocks * up) * (up / down)
-    return fitted(converted, resampled_count(len(samples), rate, new_rate)).astype(np.float32)
+    return fitted(converted.astype(np.float32), resampled_count(len(samples), rate, new_rate))
 
 
 def _fast_length(length: int) -> int:

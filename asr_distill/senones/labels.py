@@ -25,6 +25,7 @@ from asr_distill.base import (
 )
 from asr_distill.features.frame_counts import num_frames_of
 from asr_distill.features.sources import check_sources
+from asr_distill.features.stored_arrays import read_stored_labels
 from asr_distill.senones.frame_alignment import FrameAlignment
 from asr_distill.senones.inventory import SenoneInventory, check_same
 
@@ -169,15 +170,16 @@ def read_label_arrays(cuts: Iterable[Any], inventory_hash: str | None = None) ->
     Raises `UserError` where a cut has no labels, or with ``inventory_hash`` where its labels are of another inventory.
     """
     for cut in cuts:
-        if not cut.has_custom("senones"):
+        check_sources(cut)
+        custom = cut.custom or {}
+        if custom.get("senones") is None:
             raise UserError(f"cut {cut.id!r} has no senone labels; write them with `asr-distill tree label`")
         if inventory_hash is not None:
-            check_same(cut.custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
-        check_sources(cut)
+            check_same(custom.get("senones_hash"), inventory_hash, f"the labels of cut {cut.id!r}", "the senones in use")
         try:
-            labels = np.asarray(cut.custom["senones"].load(), dtype=np.int32)  # by count: lhotse trims by duration
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(
-                f"the labels of cut {cut.id!r} cannot be read ({error}); run `asr-distill tree label` again"
-            ) from None
-        yield cut.id, labels
+            _, labels = read_stored_labels(
+                cut, "senones", "run `asr-distill tree label` again"
+            )  # by count: lhotse trims by duration
+        except UserError as error:
+            raise UserError(f"the labels of cut {cut.id!r} cannot be read: {error}") from None
+        yield cut.id, labels.astype(np.int32)

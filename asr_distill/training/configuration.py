@@ -118,7 +118,7 @@ def load_training_config(path: str | Path | None, settings: Sequence[str] = ()) 
             raise UserError(f"setting {setting!r}: expected KEY=VALUE, such as learning_rate=0.01 or network.width=512")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date of month 13
             raise UserError(f"setting {setting!r}: the value is not YAML: {error}") from None
         inner, *outer = reversed(keys.split("."))
         target = values

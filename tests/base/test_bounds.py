@@ -40,7 +40,9 @@ class Plain:
         ("rate: 2001-13-45\n", "not valid YAML"),
         ("rate: " + "9" * 6000, "not valid YAML|finite number|expected float"),
         ("!!python/object/apply:os.system ['touch P']", "not valid YAML"),
-        ("rate: 1\n" + "#" * (1 << 20), "at most 1 MiB"),
+        ("rate: 1\n" + "#" * (1 << 20), "at most 256 KiB"),
+        ("? [1]\n: 2\n", "a key is a list"),
+        ("rate: " + "[" * 60 + "]" * 60, "values within values"),
     ],
 )
 def test_yaml(tmp_path: Path, text: str, says: str) -> None:

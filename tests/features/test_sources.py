@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gzip
 import json
 import pickle
 import subprocess
@@ -17,7 +19,9 @@ from hypothesis import strategies as st
 from lhotse import CutSet, Features, MonoCut, MultiCut, Recording, SupervisionSegment
 from lhotse.array import Array, TemporalArray
 from lhotse.audio import AudioSource
+from lhotse.augmentation import AudioTransform
 from lhotse.features.io import NumpyFilesWriter
+from lhotse.serialization import deserialize_item
 
 from asr_distill.base import UserError
 from asr_distill.cli.main import READ_CUTS, main
@@ -69,6 +73,8 @@ def hostile(folder: Path) -> dict[str, MonoCut | MultiCut]:
     fine = recording("file", str(good))
     pickled = pickle.dumps(Mark(mark), protocol=0).decode("latin-1")
     reverb = {"name": "ReverbWithImpulseResponse", "kwargs": {"rir": recording("command", command).to_dict()}}
+    by_name = {"name": "ReverbWithImpulseResponse", "kwargs": {"rir": recording("file", f"a;{command};.sph").to_dict()}}
+    later = Recording("r", fine.sources, 16000, int(16000 * SECONDS), SECONDS, transforms=[AudioTransform.from_dict(by_name)])
     return {
         "command": cut_of(recording("command", command)),
         "url": cut_of(recording("url", f"pipe:{command}")),
@@ -91,6 +97,11 @@ def hostile(folder: Path) -> dict[str, MonoCut | MultiCut]:
         "an impulse response": cut_of(
             Recording("r", fine.sources, 16000, int(16000 * SECONDS), SECONDS, transforms=[reverb])  # type: ignore[list-item]
         ),
+        "an impulse response by its name": cut_of(
+            Recording("r", fine.sources, 16000, int(16000 * SECONDS), SECONDS, transforms=[by_name])  # type: ignore[list-item]
+        ),
+        "a transform that lhotse has read": cut_of(later),
+        "an address in pieces": cut_of(fine, features=features("lilcom_files", "ht\ntp:/\n/localhost:1", "a")),
         "several channels": MultiCut("bad-cut", 0.0, SECONDS, [0], recording=recording("command", command)),
         "mixed": cut_of(recording("command", command)).mix(cut_of(fine), offset_other_by=0.1).with_id("bad-cut"),
     }
@@ -99,7 +110,8 @@ def hostile(folder: Path) -> dict[str, MonoCut | MultiCut]:
 KINDS = (
     "command", "url", "memory", "pipe", "bar behind", "bar before", "address", "kaldiio", "kaldiio's key", "features by a pipe",
     "features by a key", "features at an address", "pickled features", "labels", "labels by a pipe", "pickled labels",
-    "another array", "another recording", "an impulse response", "several channels", "mixed",
+    "another array", "another recording", "an impulse response", "an impulse response by its name",
+    "a transform that lhotse has read", "an address in pieces", "several channels", "mixed",
 )  # fmt: skip
 
 
@@ -131,6 +143,80 @@ def test_nothing_that_a_manifest_names_is_run(kind: str, tmp_path: Path, capsys:
         assert "Traceback" not in error
     assert not (tmp_path / "P").exists()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_command_without_channels_is_a_command(tmp_path: Path) -> None:
+    row = cut_of(recording("command", f"touch {tmp_path / 'P'}")).to_dict()
+    row["recording"]["sources"][0]["channels"] = None  # lhotse reads it, and would not write it
+    (tmp_path / "cuts_x.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="cut bad-cut: its recording is a 'command'"):
+        load_cuts(tmp_path / "cuts_x.jsonl")
+    with pytest.raises(UserError, match="cut bad-cut: its recording is a 'command'"):
+        read_samples(deserialize_item(row), 16000)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"id": ["x"]}, r"its id is \['x'\], expected str"),
+        ({"start": 1e300}, "its start is 1e\\+300, expected float"),
+        ({"channel": True}, "its channel is True"),
+        ({"recording": {"sampling_rate": 10**12}}, "its sampling_rate is 1000000000000, expected int"),
+        ({"recording": {"transforms": [{"name": "Speed", "kwargs": {"factor": 1e-9}}]}}, "1e-09 times as fast"),
+        ({"recording": {"transforms": [{"name": "Speed", "kwargs": {"factor": 0.1}}] * 9}}, "0.01 times as fast"),
+        ({"recording": {"transforms": [{"name": "Volume", "kwargs": {"factor": "x"}}]}}, "its factor is 'x'"),
+        ({"recording": {"transforms": [{"name": "Clipping", "kwargs": {"hard": True}}]}}, "the transform 'Clipping'"),
+        ({"recording": {"transforms": [{"name": "Evil", "kwargs": {}}]}}, "Unknown transform type: Evil"),
+        ({"supervisions": [{"text": 7}]}, "its text is 7"),
+        ({"custom": {"a": {"type": "command", "channels": [0], "source": "touch P"}}}, "'command'"),
+        ({"type": "Image"}, "Unexpected cut type"),
+    ],
+)  # fmt: skip
+def test_values_that_lhotse_would_take(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    row = cut_of(recording("file", "a.wav")).to_dict()
+    for key, value in change.items():
+        if isinstance(value, dict) and key in row:
+            row[key].update(value)
+        elif key == "supervisions":
+            row[key][0].update(value[0])
+        else:
+            row[key] = value
+    (tmp_path / "cuts_x.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=says):
+        load_cuts(tmp_path / "cuts_x.jsonl")
+
+
+def test_rates_that_do_not_follow_one_another_are_refused(tmp_path: Path) -> None:
+    """Half a second at 16 kHz, said to be at 100 Hz, would be eighty minutes at a million hertz."""
+    soundfile.write(tmp_path / "good.wav", np.zeros(8000), 16000)
+    rise = AudioTransform.from_dict(
+        {"name": "Resample", "kwargs": {"source_sampling_rate": 100, "target_sampling_rate": 10**6}}
+    )
+    source = AudioSource("file", [0], str(tmp_path / "good.wav"))
+    with pytest.raises(UserError, match="the file is at 16000 Hz, the manifest says 100 Hz"):
+        read_samples(cut_of(Recording("r", [source], 10**6, 500_000, SECONDS, transforms=[rise])), 16000)
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 40), (1 << 63,), (48, 1 << 62), (1 << 41, 0)])
+def test_an_array_larger_than_its_file_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with open(tmp_path / "a.npy", "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        stream.write(bytes(64))
+    packed = gzip.compress((tmp_path / "a.npy").read_bytes())
+    (tmp_path / "a.npy.gz").write_bytes(packed)
+    for name in ("a.npy", "a.npy.gz"):
+        with pytest.raises(UserError, match=r"bad-cut.*cannot be read"):
+            load_features(cut_of(None, features=features("numpy_files", str(tmp_path), name)))
+        with pytest.raises(UserError, match=r"bad-cut.*cannot be read"):
+            senone_labels(cut_of(None, custom={"senones": array("numpy_files", str(tmp_path), name)}), "senones", 48, 5, None)
+
+
+def test_arrays_that_are_not_read_here(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="stored as numpy_hdf5, read are numpy_files"):
+        load_features(cut_of(None, features=features("numpy_hdf5", str(tmp_path / "a.h5"), "a")))
+    for wrong in ("x", 7, array("numpy_files", str(tmp_path), "a.npy", temporal=False), recording("file", "a.wav")):
+        with pytest.raises(UserError, match=r"bad-cut.*expected a lhotse TemporalArray"):
+            senone_labels(cut_of(None, custom={"senones": wrong}), "senones", 48, 5, None)
 
 
 def test_every_kind_is_tried(tmp_path: Path) -> None:
@@ -205,14 +291,8 @@ def test_any_other_value_is_refused_or_a_plain_name(key: str, value: Any) -> Non
     row["recording"]["sources"][0].update({key: value} if key in ("type", "source") else {})
     row["features"].update({key: value} if key.startswith("storage") else {})
 
-    class Entry:
-        id = "bad-cut"
-
-        def to_dict(self) -> dict[str, Any]:
-            return row
-
     try:
-        check_sources(Entry())
+        check_sources(deserialize_item(copy.deepcopy(row)))
     except UserError:
         return
     assert row["recording"]["sources"][0]["type"] == "file"

@@ -43,7 +43,7 @@ def test_cmu_style_alternatives_are_the_same_word(tmp_path):
 def test_a_word_that_only_looks_like_an_alternative_stays_itself_where_the_format_is_said(tmp_path):
     path = write(tmp_path, "lexicon.txt", "x(10) EH K S\n")
     assert Lexicon.read(path, format="plain").words == ("x(10)",)
-    with pytest.raises(UserError, match="line 1: .*--lexicon-format plain"):
+    with pytest.raises(UserError, match=r"line 1: .*--lexicon-format plain"):
         Lexicon.read(path)
 
 

@@ -37,7 +37,7 @@ def test_bad_input_is_named(tmp_path):
         ([tmp_path / "empty"], [], "no words"),
         ([tmp_path / "absent"], [], "does not exist"),
         ([], [tmp_path / "absent.jsonl"], "does not exist"),
-        ([], [tmp_path / "broken.jsonl"], "not a lhotse CutSet"),
+        ([], [tmp_path / "broken.jsonl"], "line 1: not valid JSON"),
         ([], [silent], "'mute' has no transcript"),
     ):
         with pytest.raises(UserError, match=says):

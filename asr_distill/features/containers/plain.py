@@ -99,7 +99,7 @@ def _decoded(data: bytes, encoding: Encoding, width: int, order: str) -> NDArray
     if encoding in ("ulaw", "alaw"):
         return (_ULAW if encoding == "ulaw" else _ALAW)[np.frombuffer(data, np.uint8)]
     if encoding == "unsigned":
-        return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+        return ((np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128).astype(np.float32)
     if width == 3:
         wide = np.zeros((len(data) // 3, 4), np.uint8)  # the lowest byte stays 0
         triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
