@@ -12,8 +12,8 @@ from asr_distill.bench.memory import high_water_mark, peak_memory
 
 def test_a_child_does_not_inherit_its_parents_peak() -> None:
     before = high_water_mark()
-    large = np.ones(200 << 17)  # 200 MiB
-    assert high_water_mark() > before + 100 or before > 800
+    large = np.ones((int(before) + 200) << 17)  # MiB: more than earlier tests have ever taken
+    assert high_water_mark() > before + 100
     del large
     parent = np.ones(900 << 17)
     found = peak_memory("features_native", {"case": to_mapping(FeatureCase(1, 0.3, 0.3, 1)), "seed": 0})
