@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from asr_distill.base.processor import use_fast_products
+
 # A busy machine is no failure: examples are judged by their outcome, not by their seconds.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
+use_fast_products()  # as every command does
 
 ROOT = Path(__file__).resolve().parent.parent
 

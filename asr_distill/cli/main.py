@@ -19,6 +19,7 @@ from asr_distill.base import (
     refuse_overwriting,
     run_as_command,
 )
+from asr_distill.base.processor import use_fast_products
 from asr_distill.base.terminal import PrintableFormatter
 
 # name -> one line of help; the module of the same name (dashes as underscores) is imported when it is asked for, so that
@@ -123,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Where another command of this toolkit, or a recipe, began this process, it ends with that one.
     """
     of_other = end_with_parent()
+    use_fast_products()
     argv = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     args = build_parser(chosen).parse_args(argv)

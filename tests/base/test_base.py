@@ -24,6 +24,7 @@ from asr_distill.base import (
     write_json,
     write_jsonl,
 )
+from asr_distill.base.processor import SWITCH, slow_products, use_fast_products
 from asr_distill.cli import doctor
 from asr_distill.cli import main as command_line
 
@@ -164,14 +165,24 @@ def test_doctor_searches_with_every_engine(capsys: pytest.CaptureFixture[str]) -
     assert "best path -0.80" in found["search with k2"]["found"] or found["k2"]["found"].startswith("not installed")
 
 
-def test_doctor_names_the_switch_of_an_old_mkl_on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = "Intel(R) Math Kernel Library Version 2020.0.0 Product Build 20191122"
-    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
-    assert "export MKL_DEBUG_CPU_TYPE=5" in doctor._float32(old, "vendor_id : AuthenticAMD")
-    for build, processor in ((old, "GenuineIntel"), (old.replace("2020.0.0", "2024.2.0"), "AuthenticAMD"), (old, "")):
-        assert "MKL" not in doctor._float32(build, processor)
-    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "5")
-    assert "MKL" not in doctor._float32(old, "AuthenticAMD")
+def test_products_are_fast_on_amd_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, amd = (
+        "Intel(R) Math Kernel Library Version 2020.0.0 Product Build 20191122",
+        "vendor_id : AuthenticAMD\nflags : avx avx2",
+    )
+    monkeypatch.delenv(SWITCH, raising=False)
+    for other in ("vendor_id : GenuineIntel\nflags : avx2", "vendor_id : AuthenticAMD\nflags : avx", ""):
+        use_fast_products(other)
+        assert SWITCH not in os.environ
+        assert not slow_products(old, other)
+    assert slow_products(old, amd)
+    use_fast_products(amd)
+    assert not slow_products(old, amd)
+    monkeypatch.setenv(SWITCH, "4")
+    use_fast_products(amd)
+    assert os.environ[SWITCH] == "4"
+    assert "unset it" in doctor._float32(old, amd)
+    assert "slow" not in doctor._float32(old.replace("2020.0.0", "2024.2.0"), amd)
 
 
 @dataclass(frozen=True)
