@@ -92,7 +92,7 @@ class ProcessExecutor(Executor):
     """
 
     def __init__(self, places: int, options: Sequence[str] = ()) -> None:
-        self.places, self._options = places, tuple(options)
+        self.places, self.options = places, tuple(options)
         self._pool = ThreadPoolExecutor(places)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
@@ -108,7 +108,7 @@ class ProcessExecutor(Executor):
             if self._stopped:
                 raise JobFailed("not begun: the command is ending")
             child = subprocess.Popen(
-                [sys.executable, "-m", _PACKAGE, "worker", *self._options],
+                [sys.executable, "-m", _PACKAGE, "worker", *self.options],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
