@@ -62,5 +62,5 @@ def test_files_that_sequence_training_reads_are_asked_for() -> None:
     configure_sequence(parser)
     assert sequence_objective(parser.parse_args([])) is None
     for given in (["--alignments=a.jsonl.gz"], ["--initial-model=m"]):
-        with pytest.raises(UserError, match="needs --alignments .* and --initial-model"):
+        with pytest.raises(UserError, match=r"needs --alignments .* and --initial-model"):
             sequence_objective(parser.parse_args(["--objective=lfmmi", *given]))
