@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "asr_distill"
 ROOMS = (
     "base features lang senones data models graph decoding alignment distillation sequence training specialists images"
-    " student interchange scoring report export bench cli"
+    " student interchange scoring report experiments export bench cli"
 ).split()
 
 

@@ -112,14 +112,14 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], where: str = "con
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """The dataclass as plain values, tuples as lists: what `from_mapping` reads back."""
+    """The dataclass as plain values, tuples as lists, paths as text: what `from_mapping` reads back."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in value]
-        return value
+        return str(value) if isinstance(value, Path) else value
 
     return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
 
@@ -165,6 +165,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not math.isfinite(number):
             raise UserError(f"{where}: found {_shortened(value)}, expected a finite number")
         return number
+    if hint is Path and isinstance(value, str) and value:
+        return Path(value)
     if hint is int and isinstance(value, int) and abs(value) >= _MOST:
         raise UserError(f"{where}: found {_shortened(value)}, expected a whole number of less than 19 digits")
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):

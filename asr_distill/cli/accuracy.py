@@ -34,29 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per store."""
-    from asr_distill.base import UserError, write_json, write_jsonl
     from asr_distill.cli.main import emit
-    from asr_distill.data import FrameStore
-    from asr_distill.student import load_model
-    from asr_distill.student.accuracy import cut_accuracies
+    from asr_distill.experiments.model_jobs import AccuracyJob
 
-    names = [path.name for path in args.frames]
-    if len(set(names)) != len(names):
-        raise UserError(f"--frames: two stores have the same name ({', '.join(names)}); measure them one after the other")
-    if args.per_utterance and not args.system:
-        raise UserError("--per-utterance needs --system NAME: reports tell systems apart by it")
-    model = load_model(args.model, device=args.device, autocast=args.autocast)
-    counts = {path.name: cut_accuracies(model, FrameStore.open(path), share=args.share) for path in args.frames}
-    figures = {name: cuts.total().to_dict() for name, cuts in counts.items()}
-    if args.per_utterance:
-        seed = args.seed if args.seed is not None else model.config.training.get("seed", 0)
-        write_jsonl(
-            args.per_utterance,
-            (row for name, cuts in counts.items() for row in cuts.rows(name, args.system, seed)),
-            listed=True,
-        )
-    if args.output:
-        write_json(args.output, figures, listed=True)
+    options = {"share": args.share, "per_utterance": args.per_utterance, "system": args.system, "seed": args.seed}
+    places = {"device": args.device, "autocast": args.autocast}
+    figures = AccuracyJob(args.model, tuple(args.frames), args.output, **options, **places).run()
     lines = [f"{'store':<10} {'frames':>9} {'accuracy':>9} {'speech':>9} {'cross-entropy':>14}"]
     for name, row in figures.items():
         cells = [f"{row[key]:.2f} %" if row[key] is not None else "-" for key in ("accuracy", "speech_accuracy")]

@@ -94,77 +94,31 @@ def _complete(args: argparse.Namespace) -> None:
 
 
 def _combine(args: argparse.Namespace) -> int:
-    from asr_distill.base import UserError, read_json
     from asr_distill.cli.main import emit
-    from asr_distill.data import FrameStore
-    from asr_distill.student.ensemble import Ensemble
-    from asr_distill.student.ensemble_curve import fit_weights
+    from asr_distill.experiments.model_jobs import CombinationJob
 
-    weights, fitted = args.weights, args.mode in ("weighted", "best")
-    if weights is not None and not fitted:
-        raise UserError(f"--mode {args.mode} takes no --weights; weighted is the arithmetic mean with weights")
-    if fitted and weights is None and args.dev is None:
-        raise UserError(f"--mode {args.mode} needs --dev STORE, which decides, or --weights")
-    folds = read_json(args.folds) if args.folds else None
-    if folds is not None and not isinstance(folds, dict):
-        raise UserError(f"{args.folds}: expected an object, speaker or cut id to member numbers")
-    places = {"device": args.device, "autocast": args.autocast}
-    if fitted and weights is None:
-        equal = Ensemble.of_bundles(args.members, **places)
-        weights = fit_weights(equal, FrameStore.open(args.dev), args.mode)
-        ensemble = Ensemble(equal.members, args.mode, weights, folds=folds, paths=equal.paths)
-    else:
-        ensemble = Ensemble.of_bundles(args.members, args.mode, weights, folds=folds, **places)
-    config = ensemble.save(args.output)
-    said = ensemble.describe()
-    result = {**said, "output": str(args.output), "members": [str(path) for path in args.members], "hashes": said["members"]}
+    weights = None if args.weights is None else tuple(args.weights)
+    options = {"weights": weights, "dev": args.dev, "folds": args.folds, "device": args.device, "autocast": args.autocast}
+    result = CombinationJob(tuple(args.members), args.output, args.mode, **options).run()
     lines = [
-        f"{args.mode} ensemble of {len(args.members)}, {ensemble.num_senones} senones, {config.hash[:12]} -> {args.output}"
+        f"{args.mode} ensemble of {len(args.members)}, {result['num_senones']} senones, {result['hash'][:12]} -> {args.output}"
     ]
-    if weights is not None:
-        lines += [f"  {weight:.4f}  {path}" for weight, path in zip(weights, args.members, strict=True)]
+    if result["weights"] is not None:
+        lines += [f"  {weight:.4f}  {path}" for weight, path in zip(result["weights"], args.members, strict=True)]
     emit(args, result, "\n".join(lines))
     return 0
 
 
 def _curve(args: argparse.Namespace) -> int:
-    from asr_distill.base import UserError, write_json
+    from asr_distill.base import UserError
     from asr_distill.cli.main import emit
-    from asr_distill.data import FrameStore
-    from asr_distill.student.ensemble import Ensemble
-    from asr_distill.student.ensemble_curve import FITTED_MODES, ensemble_curve, fit_weights
-    from asr_distill.student.ensemble_plot import plot_curve
+    from asr_distill.experiments.model_jobs import CurveJob
 
     if not args.frames:
         raise UserError("--frames is missing: name the labelled frame stores to measure on")
-    names = [path.name for path in args.frames]
-    if len(set(names)) != len(names):
-        raise UserError(f"--frames: two stores have the same name ({', '.join(names)}); measure them one after the other")
-    if args.orders < 0:
-        raise UserError(f"--orders {args.orders}: expected 0 or more")
-    modes = list(dict.fromkeys(args.modes))
-    ensemble = Ensemble.of_bundles(args.members, device=args.device, autocast=args.autocast)
-    stores = [FrameStore.open(path) for path in args.frames]
-    dev = FrameStore.open(args.dev) if args.dev else None
-    fitted = {} if dev is None else {mode: fit_weights(ensemble, dev, mode) for mode in FITTED_MODES}
-    splits = {
-        store.path.name: ensemble_curve(ensemble, store, modes, orders=args.orders, seed=args.seed, fitted=fitted)
-        for store in stores
-    }
-    result: dict[str, Any] = {
-        "members": [str(path) for path in args.members],
-        "member_hashes": [member.hash for member in ensemble.members],
-        "senones_hash": ensemble.inventory.hash,
-        "modes": modes,
-        "orders": args.orders,
-        "seed": args.seed,
-        "weights": fitted,
-        "splits": splits,
-    }
-    write_json(args.output, result, listed=True)
-    if args.plot:
-        plot_curve(splits, modes, args.plot)
-    emit(args, result, "\n".join(_table(name, curve, modes) for name, curve in splits.items()))
+    options = {name: getattr(args, name) for name in ("dev", "orders", "seed", "plot", "device", "autocast")}
+    result = CurveJob(tuple(args.members), tuple(args.frames), args.output, tuple(args.modes), **options).run()
+    emit(args, result, "\n".join(_table(name, curve, result["modes"]) for name, curve in result["splits"].items()))
     return 0
 
 

@@ -48,9 +48,11 @@ SUBCOMMANDS = {
     "verify": "compare every file that this toolkit wrote with its digest",
     "bench": "ratios against named references: training, features, soft targets, search",
 }
+# what commands of ours begin, not people
+HIDDEN = "worker"
 # those that build networks or open bundles, which may be of the user's own kind
 OPEN_NETWORKS = frozenset(
-    ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode")
+    ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode", HIDDEN)
 )
 READ_CUTS = frozenset(("features", "frames", "lang", "align", "tree", "decode"))
 # the options whose paths a command writes, or looks at one by one; all others must be there before any work
@@ -75,7 +77,8 @@ def build_parser(only: str | None = None) -> OptionParser:
     )
     parser.add_argument("--version", action="version", version=f"asr-distill {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
-    for name, summary in SUBCOMMANDS.items():
+    hidden = {HIDDEN: "run a job of another command"} if only == HIDDEN else {}
+    for name, summary in {**SUBCOMMANDS, **hidden}.items():
         subparser = subparsers.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )

@@ -1,12 +1,105 @@
-"""Many training runs by one command: lists of seeds, runs in processes of their own, and the table of what they reached."""
+"""What `train` and `distill` share: their options, the jobs of their seeds, and the table of what these reached."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asr_distill.base.executor import Executor
+    from asr_distill.experiments.training_job import SequenceObjective, SoftTargets, TrainingJob
+
+
+def configure_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options that are the same whatever a network learns from."""
+    add = parser.add_argument
+    add("--config", type=Path, metavar="YAML", help="training configuration (default: every option's default)")
+    add(
+        *("--set", "-s"),
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one option over the configuration, such as learning_rate=0.01 or network.width=512; may be repeated",
+    )
+    add("--dev", type=Path, metavar="STORE", help="labelled frame store that decides the best epoch, early stopping, a sweep")
+    add("--inventory", type=Path, required=True, metavar="JSON", help="senones.json of the labels, and of the teacher")
+    add("--priors", type=Path, required=True, metavar="JSON", help="priors.json of the same senones")
+    add(*("--seeds", "--seed"), metavar="LIST", help="such as 0 or 0-9 or 0,3,5-7 (default: the configuration's)")
+    add("--allow-shared-speakers", action="store_true", help="train and dev may have speakers in common (default: refused)")
+    add("--share", type=float, default=1.0, metavar="S", help="of the training utterances, 0.03 for 3 %% (default: all)")
+    add(
+        *("--initial-model",),
+        type=Path,
+        metavar="DIR",
+        help="start from these weights instead of fresh ones; models/baseline/seed{seed}: each seed from its own",
+    )
+    add("--device", metavar="NAME", help="auto, cpu, cuda (default: the configuration's)")
+    add("--threads", type=int, metavar="N", help="CPU threads of each job (default: the configuration's)")
+    add("--jobs", type=int, default=1, metavar="N", help="networks trained at a time, each in a process")
+
+
+def training_jobs(
+    args: argparse.Namespace,
+    soft: SoftTargets | None = None,
+    sequence: SequenceObjective | None = None,
+    output: Path | None = None,
+    points: int = 1,
+) -> dict[str, TrainingJob]:
+    """Return the job of each seed by its name, ``seed N``.
+
+    Args:
+        args: what `configure_training` adds, ``--train`` and ``--output``.
+        soft, sequence: what the networks learn from; labels without them.
+        output: the folder over the seeds, by default the option's.
+        points: how often these seeds are trained by one command.
+    """
+    from asr_distill.base import to_mapping
+    from asr_distill.experiments.training_job import TrainingJob
+    from asr_distill.training import load_training_config
+
+    settings = [*args.set, *([f"device={args.device}"] if args.device is not None else [])]
+    config = load_training_config(args.config, settings)
+    seeds = parse_seeds(args.seeds) if args.seeds is not None else [config.seed]
+    together = min(args.jobs, points * len(seeds))
+    threads = threads_of_each(args.threads, args.jobs, config.threads) if together > 1 else args.threads
+    settings += [f"threads={threads}"] if threads is not None else []
+    jobs = {}
+    for seed in seeds:
+        start = args.initial_model and Path(str(args.initial_model).replace("{seed}", str(seed)))
+        jobs[f"seed {seed}"] = TrainingJob(
+            to_mapping(load_training_config(args.config, [*settings, f"seed={seed}"])),
+            *(args.train, args.dev, args.inventory, args.priors, (output or args.output) / f"seed{seed}"),
+            share=args.share,
+            initial_model=start,
+            allow_shared_speakers=args.allow_shared_speakers,
+            soft=soft,
+            sequence=sequence,
+        )
+    return jobs
+
+
+def train_all(args: argparse.Namespace, jobs: Mapping[str, TrainingJob]) -> list[dict[str, Any]]:
+    """Run the jobs, ``--jobs`` at a time. Raises `UserError` naming those that failed; the others are complete by then."""
+    from asr_distill.base.executor import run_jobs
+
+    return run_jobs(executor_of(args, len(jobs)), jobs)
+
+
+def executor_of(args: argparse.Namespace, wanted: int) -> Executor:
+    """Return the executor that ``--jobs`` asks for: this process for one job at a time, else processes of their own."""
+    from asr_distill.base import UserError
+    from asr_distill.base.executor import Executor, ProcessExecutor
+    from asr_distill.models import imported_networks
+
+    if args.jobs < 1:
+        raise UserError(f"--jobs {args.jobs}: expected 1 or more")
+    if min(args.jobs, wanted) == 1:
+        return Executor()
+    imports = [word for source in imported_networks() for word in ("--import", source)]
+    return ProcessExecutor(min(args.jobs, wanted), [*imports, *(["--quiet"] if args.quiet else [])])
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -46,14 +139,6 @@ def parse_temperatures(option: str, text: str) -> list[float]:
         raise UserError(f"{option} {text}: {error}") from None
 
 
-def of_seed(args: argparse.Namespace, seed: int) -> argparse.Namespace:
-    """The options of one seed's run: ``{seed}`` in ``--initial-model`` is the seed, so that each may start from its own."""
-    if args.initial_model is None:
-        return args
-    path = Path(str(args.initial_model).replace("{seed}", str(seed)))
-    return argparse.Namespace(**{**vars(args), "initial_model": path})
-
-
 def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:
     """Per seed: epochs trained and kept, frame accuracies in per cent, dev cross-entropy in nats, seconds."""
 
@@ -67,35 +152,6 @@ def table_of_runs(rows: list[dict[str, Any]], output: Path) -> str:
     for row in rows:
         lines.append("  ".join(f"{cell(row[name], pattern):>9}" for name, pattern in zip(names, patterns, strict=True)))
     return "\n".join([*lines, f"{rows[0]['parameters']:,} parameters each; bundles in {output}"])
-
-
-def in_processes(commands: Sequence[tuple[str, Sequence[str]]], jobs: int) -> list[dict[str, Any]]:
-    """Runs `asr-distill` commands, ``(name, arguments)`` each, ``jobs`` at a time; the first model of each one's JSON.
-
-    Raises `UserError` naming those that failed; the others are complete by then. Where this process is interrupted, terminated
-    or killed, or dies of an error, so are they.
-    """
-    import json
-    import sys
-    from concurrent.futures import ThreadPoolExecutor
-
-    from asr_distill.base import UserError
-    from asr_distill.cli.children import Children
-    from asr_distill.models import imported_networks
-
-    imports = [word for source in imported_networks() for word in ("--import", source)]
-
-    def work(item: tuple[str, Sequence[str]]) -> dict[str, Any] | None:
-        command = [sys.executable, "-m", "asr_distill", *item[1], *imports, "--json"]
-        output = children.output_of(command)
-        return None if output is None else json.loads(output)["models"][0]
-
-    with ThreadPoolExecutor(min(jobs, len(commands))) as pool, Children() as children:
-        rows = list(pool.map(work, commands))
-    failed = [name for (name, _), row in zip(commands, rows, strict=True) if row is None]
-    if failed:
-        raise UserError(f"training failed for {', '.join(failed)}: see the messages above; the others are complete")
-    return [row for row in rows if row is not None]
 
 
 def threads_of_each(threads: int | None, jobs: int, configured: int | None = None) -> int:

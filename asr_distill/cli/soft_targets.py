@@ -9,7 +9,6 @@ from asr_distill.cli.soft_target_options import EXAMPLE, at_least, complete_opti
 
 if TYPE_CHECKING:
     from asr_distill.data import FrameStore
-    from asr_distill.data.frame_store import StoredCut
     from asr_distill.distillation.soft_target_modes import Encoding
 
 __all__ = ["EXAMPLE", "configure", "run"]
@@ -42,6 +41,7 @@ def _estimate(args: argparse.Namespace) -> int:
     from asr_distill.cli.main import emit
     from asr_distill.data import FrameStore
     from asr_distill.distillation.soft_target_modes import estimate
+    from asr_distill.experiments.soft_target_job import sizes_as_text
 
     if args.num_classes is None and args.teacher is None:
         raise UserError("--estimate needs the number of classes: give --teacher or --num-classes")
@@ -51,80 +51,30 @@ def _estimate(args: argparse.Namespace) -> int:
     num_classes = _teacher(args).num_senones if args.num_classes is None else args.num_classes
     num_frames = FrameStore.open(args.frames).num_frames if args.num_frames is None else args.num_frames
     rows = estimate(_encodings(args, num_classes), num_frames)
-    emit(args, {"num_classes": num_classes, "num_frames": num_frames, "modes": rows}, _sizes(rows, num_classes))
+    emit(args, {"num_classes": num_classes, "num_frames": num_frames, "modes": rows}, sizes_as_text(rows, num_classes))
     return 0
 
 
 def _write(args: argparse.Namespace) -> int:
-    import logging
-    import time
-
-    from asr_distill.base import UserError, check_space, track
+    from asr_distill.base import UserError
     from asr_distill.cli.main import emit
-    from asr_distill.distillation import SoftTargetStore
-    from asr_distill.distillation.soft_target_modes import estimate
-    from asr_distill.student.stored_posteriors import stored_posteriors
+    from asr_distill.experiments.soft_target_job import SoftTargetJob
 
-    if args.output is None:
-        raise UserError("--output is missing: name the folder of the store")
-    teacher, frames = _inputs(args)
-    log = logging.getLogger("asr_distill")
-    for line in _sizes(estimate(_encodings(args, teacher.num_senones), frames.num_frames), teacher.num_senones).splitlines():
-        log.info("%s", line)
-    writer = SoftTargetStore.create(
-        args.output,
-        mode=args.mode,
-        num_classes=teacher.num_senones,
-        senones_hash=teacher.inventory.hash,
-        teacher=_describe(args, teacher),
-        temperatures=temperatures_of(args),
-        top_k=args.top_k,
-        tail_rank=args.tail_rank,
-        num_samples=args.num_samples,
-        source={"frames": frames.hash},
-        frames=frames.identity,
-        shard_frames=args.shard_frames,
-        seed=args.seed,
-    )
-    start, written = time.perf_counter(), 0
-    with writer:
-        cuts = _in_order(frames, args.mode)
-        left = sum(cut.end - cut.start for cut in cuts if not writer.done(cut.id))
-        check_space(args.output, left * writer.encoding.bytes_per_frame, "what is left of the soft targets")
-        found = stored_posteriors(teacher, frames, cuts, writer.done)
-        waiting = sum(not writer.done(cut.id) for cut in cuts)
-        for cut, posteriors in track(found, f"soft targets {args.output}", waiting, "cuts"):
-            writer.add(cut.id, posteriors)
-            written += cut.end - cut.start
-    seconds = time.perf_counter() - start
-    store = SoftTargetStore.open(args.output, resident_bytes=0)
-    size = sum(file.stat().st_size for file in args.output.iterdir())
-    result = {
-        "store": str(args.output),
-        "mode": store.mode,
-        "cuts": len(store),
-        "frames": store.num_frames,
-        "frames_written_now": written,
-        "frames_per_second": written / seconds if written else None,
-        "bytes_per_frame": store.bytes_per_frame,
-        "bytes": size,
-        "senones_hash": store.senones_hash,
-        "hash": store.hash,
-    }
-    rate = f"{written} written now at {written / seconds:.0f} frames/s" if written else "nothing was left to do"
+    for name in ("output", "teacher", "frames"):
+        if getattr(args, name) is None:
+            raise UserError(f"--{name} is missing; see `asr-distill soft-targets --help`")
+    options = {name: getattr(args, name) for name in ("mode", "top_k", "tail_rank", "num_samples", "shard_frames", "seed")}
+    places = {"device": args.device, "autocast": args.autocast}
+    temperatures = tuple(temperatures_of(args))
+    result = SoftTargetJob(args.teacher, args.frames, args.output, **options, temperatures=temperatures, **places).run()
+    written, rate = result["frames_written_now"], result["frames_per_second"]
     text = (
-        f"{args.output}: {store.mode}, {len(store)} cuts, {store.num_frames} frames of {store.bytes_per_frame} bytes,"
-        f" {size / 1e6:.1f} MB in all; {rate}"
+        f"{args.output}: {result['mode']}, {result['cuts']} cuts, {result['frames']} frames of {result['bytes_per_frame']}"
+        f" bytes, {result['bytes'] / 1e6:.1f} MB in all;"
+        f" {f'{written} written now at {rate:.0f} frames/s' if rate else 'nothing was left to do'}"
     )
     emit(args, result, text)
     return 0
-
-
-def _in_order(frames: FrameStore, mode: str) -> list[StoredCut]:
-    """The cuts; for ``topk`` shuffled by their ids, for the shape of the tail is found from the first of them."""
-    from asr_distill.base import hash_of_object
-
-    return sorted(frames, key=lambda cut: hash_of_object(cut.id)) if mode == "topk" else list(frames)
 
 
 def _study(args: argparse.Namespace) -> int:
@@ -220,37 +170,6 @@ def _describe(args: argparse.Namespace, teacher: Any) -> dict[str, Any]:
 
 
 def _encodings(args: argparse.Namespace, num_classes: int) -> list[Encoding]:
-    """One of each mode, the chosen one first."""
-    from asr_distill.distillation.soft_target_modes import MODES, Encoding
+    from asr_distill.experiments.soft_target_job import encodings
 
-    temperatures = temperatures_of(args)
-    return [
-        Encoding.choose(
-            mode,
-            num_classes,
-            temperatures[:1] if mode == "sampled" else temperatures,
-            top_k=args.top_k,
-            num_samples=args.num_samples,
-            tail_rank=args.tail_rank,
-        )
-        for mode in sorted(MODES, key=lambda mode: mode != args.mode)
-    ]
-
-
-def _sizes(rows: list[dict[str, Any]], num_classes: int) -> str:
-    """Mode, bytes per frame and in all, in columns."""
-    lines = [
-        f"{rows[0]['frames']} frames of {num_classes} classes",
-        f"{'mode':<8} {'bytes per frame':>16} {'in all':>14}  holds",
-    ]
-    for row in rows:
-        total = f"{row['bytes'] / 1e9:,.3f} GB"
-        held = {
-            "topk": f"k = {row['top_k']}, tail of rank {row['tail_rank']}",
-            "sampled": f"{row['num_samples']} draws",
-            "dense": "every class",
-        }[row["mode"]]
-        known = row["temperatures"]
-        at = "any T" if known == "any" else f"T = {', '.join(f'{value:g}' for value in known)}"
-        lines.append(f"{row['mode']:<8} {row['bytes_per_frame']:>16,} {total:>14}  {held}, {at}")
-    return "\n".join(lines)
+    return encodings(args.mode, num_classes, temperatures_of(args), args.top_k, args.tail_rank, args.num_samples)

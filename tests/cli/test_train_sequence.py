@@ -1,4 +1,4 @@
-"""Options of sequence training that an objective would not read are refused, and none of them reaches a process of its own."""
+"""Options of sequence training that an objective would not read are refused, and those it reads reach it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from asr_distill.base import UserError
 from asr_distill.cli.main import main
-from asr_distill.cli.train_sequence import complete_sequence_options, configure_sequence, sequence_options
+from asr_distill.cli.train_sequence import configure_sequence, sequence_objective
+from asr_distill.experiments.training_job import SequenceObjective
 
 FILES = [f"--{name}={Path(__file__).parent}" for name in ("train", "inventory", "priors", "output")]
 
@@ -42,14 +44,23 @@ def test_an_option_of_the_other_objective_is_refused(
         ("smbr", "--margin=0.2", "tolerance"),
     ],
 )
-def test_a_process_is_given_only_what_its_objective_reads(objective: str, own: str, other: str) -> None:
+def test_what_is_given_wins_over_the_defaults_of_the_objective(objective: str, own: str, other: str) -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--initial-model")
     configure_sequence(parser)
-    args = parser.parse_args(["--objective", objective, own])
-    complete_sequence_options(args)
-    words = sequence_options(args)
-    assert own in words
-    assert not any(word.startswith(f"--{other}=") for word in words)
-    again = parser.parse_args(words)
-    complete_sequence_options(again)
-    assert again == args
+    args = parser.parse_args(["--objective", objective, own, "--alignments=a.jsonl.gz", "--initial-model=m"])
+    found = sequence_objective(args)
+    assert found is not None
+    name, _, value = own[2:].partition("=")
+    assert str(getattr(found, name)) == value
+    assert getattr(found, other) == getattr(SequenceObjective(found.objective, found.alignments), other)
+
+
+def test_files_that_sequence_training_reads_are_asked_for() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--initial-model")
+    configure_sequence(parser)
+    assert sequence_objective(parser.parse_args([])) is None
+    for given in (["--alignments=a.jsonl.gz"], ["--initial-model=m"]):
+        with pytest.raises(UserError, match=r"needs --alignments .* and --initial-model"):
+            sequence_objective(parser.parse_args(["--objective=lfmmi", *given]))

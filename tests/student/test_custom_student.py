@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from asr_distill.base import UserError
-from asr_distill.cli.children import Children
+from asr_distill.base.executor import ProcessExecutor
 from asr_distill.cli.main import main
 from asr_distill.data import FrameStore
 from asr_distill.models import import_networks, imported_networks
@@ -49,21 +50,15 @@ def test_a_network_of_ones_own_from_soft_targets_to_scores(corpus: Any, tmp_path
     assert json.loads(capsys.readouterr().out)["speaker"]["frames"] == FrameStore.open(frames).num_frames
 
 
-def test_training_processes_import_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from asr_distill.cli import runs
+def test_training_processes_import_the_same() -> None:
+    from asr_distill.cli.runs import executor_of
 
     import_networks([str(EXAMPLE / "small_cnn.py")])
     assert str(EXAMPLE / "small_cnn.py") in imported_networks()
-    asked: list[list[str]] = []
-
-    def ask(_: Children, command: list[str]) -> str:
-        asked.append(command)
-        return '{"models": [{}]}'
-
-    monkeypatch.setattr(Children, "output_of", ask)
-    runs.in_processes([("seed 0", ["train", "--seeds", "0"])], 1)
-    (command,) = asked
-    assert command[command.index("--import") + 1] == str(EXAMPLE / "small_cnn.py")
+    executor = executor_of(argparse.Namespace(jobs=2, quiet=True), 3)
+    assert isinstance(executor, ProcessExecutor)
+    assert executor.options[executor.options.index("--import") + 1] == str(EXAMPLE / "small_cnn.py")
+    assert "--quiet" in executor.options
 
 
 def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:

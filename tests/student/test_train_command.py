@@ -10,7 +10,7 @@ import pytest
 
 from asr_distill.base import DIGESTS_FILE, UserError
 from asr_distill.cli.main import main
-from asr_distill.cli.train import parse_seeds
+from asr_distill.cli.runs import parse_seeds
 from asr_distill.data import FrameStore
 from asr_distill.features import Normalisation
 from asr_distill.models import load_tensors

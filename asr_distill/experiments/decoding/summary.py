@@ -73,7 +73,7 @@ def spoken_line(utterance: DecodedUtterance, silent: bool) -> str:
     return f"{utterance.id}: {'(digital silence)' if silent else ' '.join(utterance.result.words)}"
 
 
-def as_text(summary: dict[str, Any], output: Path, seconds: float) -> str:
+def as_text(summary: dict[str, Any], output: Path) -> str:
     """The summary for people."""
     kind = "phone" if summary["units"] == "phones" else "word"
     rtf = summary["rtf"]
@@ -82,7 +82,7 @@ def as_text(summary: dict[str, Any], output: Path, seconds: float) -> str:
         f"{summary['system']} {summary['split']}: {summary['utterances']} utterances, {rate}, {summary['engine']},"
         f" acoustic scale {summary['acoustic_scale']:g}, beam {summary['beam']:g}",
         f"  real-time factor: features {rtf['features']:.4f}, network {rtf['network']:.4f}, search {rtf['search']:.4f}"
-        f" ({summary['seconds_of_speech']:.1f} s of speech in {seconds:.1f} s)",
+        f" ({summary['seconds_of_speech']:.1f} s of speech in {summary['seconds']:.1f} s)",
     ]
     accuracy = summary["frame_accuracy"]
     if accuracy:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr_distill.base import UserError, normalise_text, split_words, track
-from asr_distill.cli.decode.models import NetworkModel, ScoringModel
 from asr_distill.data.checks import check_cuts, load_cuts
 from asr_distill.data.cut_features import senone_labels
 from asr_distill.decoding.evaluation import ScoredUtterance
+from asr_distill.experiments.decoding.models import NetworkModel, ScoringModel
 from asr_distill.graph import Graph
 from asr_distill.senones import SenoneInventory
+
+if TYPE_CHECKING:
+    from asr_distill.experiments.decoding.job import DecodingJob
 
 _log = logging.getLogger("asr_distill")
 References = Mapping[str, tuple[str, ...]]
 
 
-def check_input_options(args: argparse.Namespace) -> None:
+def check_input_options(job: DecodingJob) -> None:
     """Raises `UserError` for options of one kind of input beside the other."""
-    if args.audio is None:
-        if args.system is None:
+    if job.audio is None:
+        if job.system is None:
             raise UserError("--system is missing: name the system, as reports shall call it")
-        if args.channel is not None:
+        if job.channel is not None:
             raise UserError("--channel belongs to --audio; the cuts of a CutSet name theirs")
-    elif args.scale_grid:
+    elif job.scales is not None:
         raise UserError(
             "--scale-grid chooses by error rate, and audio alone has no transcripts. Next: choose on --cuts that have some, and"
             " give what it writes by --scales-from"
@@ -72,29 +74,31 @@ class LeftOut:
             _log.warning("%d of %d utterances were left out:\n%s", len(self.reasons), self.total, listing)
 
 
-def read_cuts(args: argparse.Namespace, model: ScoringModel) -> tuple[list[Any], LeftOut]:
+def read_cuts(job: DecodingJob, model: ScoringModel) -> tuple[list[Any], LeftOut]:
     """The cuts to decode, and what could not be read so far.
 
     Raises `UserError` for those that cannot be decoded, as far as is seen without reading audio; bad ``--audio`` is only noted.
     """
-    if args.audio is not None:
+    if job.audio is not None:
         if not isinstance(model, NetworkModel):
             raise UserError(
-                f"--audio: {args.model} is a GMM, which reads stored features and does not say how they are computed. Next:"
+                f"--audio: {job.model} is a GMM, which reads stored features and does not say how they are computed. Next:"
                 " `asr-distill features` on a CutSet, then --cuts"
             )
         from asr_distill.data.audio_cuts import cuts_of_audio
 
-        left_out = LeftOut(len(args.audio), args.max_bad_share, at_once=False)
-        return cuts_of_audio(args.audio, args.channel, left_out.add), left_out
-    cuts = load_cuts(args.cuts)
+        left_out = LeftOut(len(job.audio), job.max_bad_share, at_once=False)
+        return cuts_of_audio(job.audio, job.channel, left_out.add), left_out
+    if job.cuts is None:
+        raise UserError("nothing to decode: give cuts or audio files")
+    cuts = load_cuts(job.cuts)
     if len({cut.id for cut in cuts}) < len(cuts):
         twice = next(id for id, times in Counter(cut.id for cut in cuts).items() if times > 1)
-        raise UserError(f"{args.cuts}: cut id {twice!r} comes twice and would be scored twice; give each cut an id of its own")
-    if args.scale_grid and args.alignments is None and not any(transcript_of(cut) for cut in cuts):
-        raise UserError(f"--scale-grid chooses by error rate, and {args.cuts} has no transcripts; tune on cuts that have some")
-    check_cuts(cuts, str(args.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
-    return cuts, LeftOut(len(cuts), args.max_bad_share, at_once=True)
+        raise UserError(f"{job.cuts}: cut id {twice!r} comes twice and would be scored twice; give each cut an id of its own")
+    if job.scales is not None and job.alignments is None and not any(transcript_of(cut) for cut in cuts):
+        raise UserError(f"--scale-grid chooses by error rate, and {job.cuts} has no transcripts; tune on cuts that have some")
+    check_cuts(cuts, str(job.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
+    return cuts, LeftOut(len(cuts), job.max_bad_share, at_once=True)
 
 
 def transcript_of(cut: Any) -> tuple[str, ...] | None:

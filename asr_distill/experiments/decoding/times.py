@@ -10,8 +10,8 @@ from asr_distill.base import UserError
 from asr_distill.decoding.outputs import WordTimes
 
 if TYPE_CHECKING:
-    from asr_distill.cli.decode.models import ScoringModel
     from asr_distill.decoding.evaluation import DecodedUtterance
+    from asr_distill.experiments.decoding.models import ScoringModel
     from asr_distill.graph import Graph
 
 
