@@ -152,13 +152,15 @@ def _lists(table: Table, run: Path) -> dict[str, Any]:
 def _vocabulary(table: Table, run: Path) -> str | None:
     """The words that the main language model can recognise, where `asr-distill lang g` has listed them."""
     mains = [entry.search.language_models[-1] for entry in table.systems.values() if entry.search]
-    found = sorted((run / table.data.lang).glob(f"G_{mains[0]}*.words")) if mains else []
+    found = sorted((run / table.data.lang).glob(f"G_{mains[0]}*.words")) if mains and table.data.lang else []
     return str(found[0].relative_to(run)) if found else None
 
 
 def _values(table: Table, run: Path) -> dict[str, str]:
     """Perplexities of each language model on dev and test, and words of test outside the vocabulary."""
-    found = {}
+    found: dict[str, str] = {}
+    if table.data.lang is None:
+        return found
     models = dict.fromkeys(lm for entry in table.systems.values() if entry.search for lm in entry.search.language_models)
     for lm in models:
         for split in ("dev", "test"):

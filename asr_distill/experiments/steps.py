@@ -273,9 +273,9 @@ class Steps:
             if tunes:
                 job = DecodingJob(model, folder / "dev", graphs=found, scales=search.scales, **of_split["dev"], **options)
                 yield Step(name, choice, _made(job), (folder / "dev",), needs)
-            lang = self.run / self.table.data.lang if not phones and tuned == name and seed == self.first(name) else None
+            lang = self.table.data.lang if not phones and tunes else None
             given = (graphs / PHONES,) if phones else ()
-            asked: dict[str, Any] = {"graphs": given, "scales_from": scales, "lang": lang}
+            asked: dict[str, Any] = {"graphs": given, "scales_from": scales, "lang": lang and self.run / lang}
             test = DecodingJob(model, folder / "test", **asked, **of_split["test"], **options)
             after = (*needs, choice)
             yield Step(name, f"{name}/seed{seed}/test_{language_model}", _made(test), (folder / "test",), after)

@@ -59,7 +59,7 @@ class Data:
         senones: folder of senones.json, priors.json, ``frames/`` and ``labels/`` (train, dev, test).
         graphs: folder of the graphs ``NAME_...`` of each language model, and of ``phones``.
         alignments: folder of ``alignments_SPLIT.jsonl.gz``.
-        lang: lang directory, for word times.
+        lang: lang directory, for word times and perplexities; null where there is none.
         training_cuts: manifest whose transcripts tell test sentences that were seen in training.
         allow_shared_speakers: train and dev may have speakers in common.
     """
@@ -67,7 +67,7 @@ class Data:
     senones: Path = Path("senones")
     graphs: Path = Path("graph")
     alignments: Path = Path("align")
-    lang: Path = Path("lang")
+    lang: Path | None = Path("lang")
     training_cuts: Path = Path("manifests/cuts_train.jsonl.gz")
     allow_shared_speakers: bool = False
 

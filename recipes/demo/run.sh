@@ -21,8 +21,8 @@ senones() {  # senones ALIGNMENTS OUTPUT: a tree, and for each split the labels 
   for split in train dev test; do
     made=("$2/labels/cuts_$split.jsonl.gz") priors=()
     [ $split != train ] || { made+=("$2/priors.json"); priors=(--priors "$2/priors.json"); }
-    once "${made[@]}" -- asr-distill tree label --inventory "$2/senones.json" "${priors[@]}" "$1/alignments_$split.jsonl.gz" \
-      --cuts "$exp/fbank/cuts_$split.jsonl.gz" --output "$2/labels/cuts_$split.jsonl.gz"
+    once "${made[@]}" -- asr-distill tree label --inventory "$2/senones.json" "${priors[@]}" \
+      --alignments "$1/alignments_$split.jsonl.gz" --cuts "$exp/fbank/cuts_$split.jsonl.gz" --output "$2/labels/cuts_$split.jsonl.gz"
     once "$2/frames/$split" -- asr-distill frames --cuts "$2/labels/cuts_$split.jsonl.gz" --senones "$2/senones.json" \
       --normalisation speaker --output "$2/frames/$split"
   done
