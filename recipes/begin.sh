@@ -39,7 +39,8 @@ stage() {  # stage NUMBER WHAT: whether it is to be run; says so
 }
 
 once() {  # once OUTPUT... -- COMMAND...: what is complete for the same words and inputs is left alone, unless --stage was given
-  local again=()
-  [ "$stages_asked" = no ] || again=(--again)
-  asr-distill once "${again[@]}" --records "$exp/.done" --writes "$@"
+  local options=(--records "$exp/.done")
+  [ "$stages_asked" = no ] || options+=(--again)
+  while [ "$1" != -- ]; do options+=(--writes "$1"); shift; done
+  asr-distill once "${options[@]}" "$@"
 }

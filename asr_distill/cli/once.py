@@ -18,7 +18,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     add = parser.add_argument
     add("--records", type=Path, required=True, metavar="DIR", help="folder of the records of what was done")
-    add("--writes", type=Path, nargs="+", required=True, metavar="PATH", help="files and folders that the command leaves")
+    add(
+        *("--writes",),
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="file or folder that the command leaves; may be repeated",
+    )
     add("--again", action="store_true", help="run the command also where that was done")
     add(
         "command",

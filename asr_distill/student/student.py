@@ -152,13 +152,11 @@ class Student:
     def normalise(self, features: Signal) -> torch.Tensor:
         """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.
 
-        With corpus statistics these are used. Where the network was trained with normalisation per speaker, the utterance is
-        all that is known of its speaker, so its own statistics are used; `scores` pools all cuts of a speaker and is better.
+        As the training data were, but for normalisation per speaker: the utterance is all that is known of its speaker, so its
+        own statistics are used, drawn towards those of a typical training speaker (`Normalisation.alone`); `scores` pools all
+        cuts of a speaker and is better.
         """
-        tensor = _as_tensor(features).to("cpu", torch.float32)
-        alone = self.normalisation.kind == "speaker"
-        normalisation = Normalisation("utterance", self.normalisation.variance) if alone else self.normalisation
-        return normalisation.apply(tensor)
+        return self.normalisation.alone().apply(_as_tensor(features).to("cpu", torch.float32))
 
     def log_posteriors(self, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
         """Natural log of the senone posteriors ``(T, C)`` float32 on the CPU, each row normalised.
@@ -188,22 +186,23 @@ class Student:
         return (self._log_posteriors(self._inputs(speech, normalised), chunk_frames) - self._log_priors).cpu()
 
     def scores(
-        self, cuts: Iterable[Any], *, chunk_frames: int = 4096, on_bad: OnBad | None = None
+        self, cuts: Iterable[Any], *, chunk_frames: int = 4096, on_bad: OnBad | None = None, few: bool = False
     ) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
         """Yields ``(cut, log_likelihoods (T, C) float32 on the CPU, Timings)`` for each cut of a lhotse CutSet.
 
         Stored features are used where a cut has them, else they are computed from its audio, resampled where need be. Where the
         network was trained with normalisation per speaker, a speaker's cuts are read together and yielded together, speakers in
-        the order in which they first occur, and a cut without a speaker is one of its own; otherwise the order is that of
-        ``cuts``. Raises `UserError` naming a cut whose features are of another kind or whose audio cannot be read.
-        on_bad: called with such a cut and the error instead; the cut is left out.
+        the order in which they first occur, and a cut without a speaker stands alone (`normalise`); otherwise the order is that
+        of ``cuts``. Raises `UserError` naming a cut whose features are of another kind or whose audio cannot be read.
+        on_bad: called with such a cut and the error instead; the cut is left out. few: speakers that are named may have few
+        cuts as well; their pooled statistics are drawn towards those of a typical training speaker.
         """
 
         def log_posteriors(inputs: torch.Tensor) -> torch.Tensor:
             return self._log_posteriors(inputs, chunk_frames)
 
         for cut, posteriors, timings in scored_cuts(
-            self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad
+            *(self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad, few)
         ):
             yield cut, (posteriors - self._log_priors).cpu(), timings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ def check_input_options(job: DecodingJob) -> None:
     if job.audio is None:
         if job.system is None:
             raise UserError("--system is missing: name the system, as reports shall call it")
-        if job.channel is not None:
-            raise UserError("--channel belongs to --audio; the cuts of a CutSet name theirs")
+        for name in ("channel", "speaker", "utt2spk"):
+            if getattr(job, name) is not None:
+                raise UserError(f"--{name} belongs to --audio; the cuts of a CutSet name theirs")
+    elif job.speaker is not None and job.utt2spk is not None:
+        raise UserError("--speaker is of all files, --utt2spk of each: give one of them")
     elif job.scales is not None:
         raise UserError(
             "--scale-grid chooses by error rate, and audio alone has no transcripts. Next: choose on --cuts that have some, and"
@@ -88,7 +91,7 @@ def read_cuts(job: DecodingJob, model: ScoringModel) -> tuple[list[Any], LeftOut
         from asr_distill.data.audio_cuts import cuts_of_audio
 
         left_out = LeftOut(len(job.audio), job.max_bad_share, at_once=False)
-        return cuts_of_audio(job.audio, job.channel, left_out.add), left_out
+        return cuts_of_audio(job.audio, job.channel, left_out.add, speakers=_speakers(job)), left_out
     if job.cuts is None:
         raise UserError("nothing to decode: give cuts or audio files")
     cuts = load_cuts(job.cuts)
@@ -99,6 +102,22 @@ def read_cuts(job: DecodingJob, model: ScoringModel) -> tuple[list[Any], LeftOut
         raise UserError(f"--scale-grid chooses by error rate, and {job.cuts} has no transcripts; tune on cuts that have some")
     check_cuts(cuts, str(job.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
     return cuts, LeftOut(len(cuts), job.max_bad_share, at_once=True)
+
+
+def _speakers(job: DecodingJob) -> Callable[[str], str | None]:
+    """The speaker of an audio file by its id."""
+    if job.utt2spk is None:
+        return lambda _: job.speaker
+    from asr_distill.scoring import read_utterance_speakers
+
+    known = read_utterance_speakers(job.utt2spk)
+
+    def speaker(key: str) -> str:
+        if key not in known:
+            raise UserError(f"{job.utt2spk} has no line for {key!r}; the id of a file is its name without suffix")
+        return known[key]
+
+    return speaker
 
 
 def transcript_of(cut: Any) -> tuple[str, ...] | None:

@@ -34,6 +34,8 @@ class DecodingJob:
         graphs: graph folders; several with ``scales``: the best is kept. Without any, that of ``scales_from``.
         system, split: names for reports; by default the model and the last part of ``output``.
         channel: of audio files with several.
+        speaker: of all audio files, whose statistics are then pooled; by default each stands alone.
+        utt2spk: the speaker of each audio file by its id (the name without suffix), as Kaldi writes it.
         engine: ``auto`` is k2 where it is installed.
         acoustic_scale: by default the one in the bundle, else 0.1.
         scales: acoustic scales to try; the best by word error rate goes to tuned.json.
@@ -54,6 +56,8 @@ class DecodingJob:
     system: str | None = None
     split: str | None = None
     channel: int | None = None
+    speaker: str | None = None
+    utt2spk: Path | None = None
     engine: Literal["auto", "k2", "kaldi"] = "auto"
     acoustic_scale: float | None = None
     scales: tuple[float, ...] | None = None
@@ -97,7 +101,7 @@ class DecodingJob:
         check_input_options(self)
         tuned = read_json(self.scales_from) if self.scales_from else {}
         graphs = self._graphs(tuned)
-        model = open_model(self.model, self.device, self.autocast)
+        model = open_model(self.model, self.device, self.autocast, few=self.audio is not None)
         for graph in graphs:
             graph.check(model.inventory.num_senones, model.inventory.hash, str(self.model))
         scales = self._scales(tuned, model.acoustic_scale)

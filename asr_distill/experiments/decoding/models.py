@@ -41,7 +41,8 @@ class ScoringModel(Protocol):
 class NetworkModel:
     """A network bundle, or an ensemble of them."""
 
-    def __init__(self, directory: Path, device: str, autocast: str) -> None:
+    def __init__(self, directory: Path, device: str, autocast: str, few: bool = False) -> None:
+        self.few = few  # of `Student.scores`
         self.student = load_model(directory, device=device, autocast=autocast)
         self.inventory = self.student.inventory
         self.acoustic_scale = self.student.acoustic_scale
@@ -57,7 +58,7 @@ class NetworkModel:
     ) -> Iterator[tuple[Any, torch.Tensor, np.ndarray, Timings]]:
         """As `ScoringModel`; the likeliest senone is that of the posteriors, priors left in."""
         log_priors = torch.from_numpy(self.student.priors.log_priors)
-        for cut, log_likelihoods, timings in self.student.scores(cuts, on_bad=on_bad):
+        for cut, log_likelihoods, timings in self.student.scores(cuts, on_bad=on_bad, few=self.few):
             yield cut, log_likelihoods, (log_likelihoods + log_priors).argmax(1).numpy(), timings
 
 
@@ -95,10 +96,13 @@ def _is_readable(cut: Any, on_bad: OnBad) -> bool:
     return True
 
 
-def open_model(directory: Path, device: str, autocast: str) -> ScoringModel:
-    """A network bundle where the folder has a config.json, an ensemble where an ensemble.json, a GMM where a gmm.json."""
+def open_model(directory: Path, device: str, autocast: str, few: bool = False) -> ScoringModel:
+    """A network bundle where the folder has a config.json, an ensemble where an ensemble.json, a GMM where a gmm.json.
+
+    few: of networks: speakers may have few cuts; see `Student.scores`.
+    """
     if any((directory / name).exists() for name in ("config.json", ENSEMBLE_FILE, "training")):
-        return NetworkModel(directory, device, autocast)
+        return NetworkModel(directory, device, autocast, few)
     if (directory / "gmm.json").is_file():
         return GaussianModel(directory)
     raise UserError(
