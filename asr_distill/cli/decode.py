@@ -62,7 +62,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="also write the N best word sequences; kaldi then keeps to the beams alone, for its lattices know no --max-active",
     )
-    add("--lang", type=Path, metavar="DIR", help="lang directory: word times in hyp.ctm by forced alignment of the hypothesis")
+    add(
+        "--lang",
+        type=Path,
+        metavar="DIR",
+        help="lang directory, or GRAPH/lang: word times by forced alignment of the hypothesis, which --audio has anyway",
+    )
     add(
         "--alignments",
         type=Path,

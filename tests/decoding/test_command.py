@@ -46,7 +46,7 @@ class StandIn:
 def world(reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two graphs, a manifest and the stand-in; returns the arguments that every call shares."""
     graphs = [reference.write_case(reference.random_fst(seed), tmp_path / f"graph{seed}").graph for seed in (2, 4)]
-    monkeypatch.setattr("asr_distill.experiments.decoding.models.open_model", lambda *_: StandIn(graphs[0].inventory))
+    monkeypatch.setattr("asr_distill.experiments.decoding.models.open_model", lambda *_, **__: StandIn(graphs[0].inventory))
     recording = Recording("r", [AudioSource("file", [0], "nowhere.wav")], 16000, 16000, 1.0)
     cuts = [
         MonoCut(

@@ -42,7 +42,7 @@ class DecodingJob:
         scales_from: a tuned.json, whose scale (and graph) is taken.
         beam, lattice_beam, max_active: of the search; the engine's own by default.
         nbest: word sequences to write.
-        lang: lang directory: word times by forced alignment of the hypothesis.
+        lang: lang directory: word times by forced alignment of the hypothesis; of audio, those of the graph by default.
         alignments: reference phones for a phone loop.
         max_bad_share: share of utterances to leave out where audio or labels cannot be used, 0 to 1.
         device, autocast: for the network and k2.
@@ -171,10 +171,11 @@ class DecodingJob:
 
         graph, scale = origin
         times = None
-        if self.lang and graph.units == "words":
+        lang = self.lang or (graph.lang if self.audio else None)
+        if lang and graph.units == "words":
             from asr_distill.experiments.decoding.times import aligned_word_times
 
-            times = aligned_word_times(rows, cuts, model, graph, self.lang, scale)
+            times = aligned_word_times(rows, cuts, model, graph, lang, scale)
         lost = not_final(rows)
         summary: dict[str, Any] = {
             "system": self.system or str(self.model),
