@@ -75,6 +75,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="reference phones for a phone loop graph: alignments.jsonl.gz of the split",
     )
     add(
+        *("--max-segment",),
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="longer recordings are searched in pieces of at most so much, cut at pauses, with bounded memory; 0: whole"
+        " (default: %(default)g)",
+    )
+    add(
         "--max-bad-share",
         type=float,
         default=0.0,
@@ -94,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
     names = (
         "system split channel speaker utt2spk engine acoustic_scale scales_from beam lattice_beam max_active nbest lang".split()
     )
-    options = {name: getattr(args, name) for name in (*names, "alignments", "max_bad_share", "device", "autocast")}
+    names += "alignments max_segment max_bad_share device autocast".split()
+    options = {name: getattr(args, name) for name in names}
     job = DecodingJob(
         *(args.model, args.output, args.cuts, None if args.audio is None else tuple(args.audio), tuple(args.graph or ())),
         scales=_scales(args.scale_grid),

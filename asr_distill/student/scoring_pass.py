@@ -25,6 +25,7 @@ from asr_distill.features import (
 )
 from asr_distill.features.audio import name_of, pick_channel, read_samples
 from asr_distill.features.audio_signs import hears_upper_band, is_constant, lacks_upper_band
+from asr_distill.student.pauses import pieces_of
 
 _log = logging.getLogger("asr_distill")
 OnBad = Callable[[Any, UserError], None]  # is told of a cut that cannot be read, and why
@@ -186,6 +187,20 @@ def _check_configuration(cut: Any, config: Fbank40Config) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Scores of consecutive frames of a cut: of all of them, unless the cut is longer than one search shall take.
+
+    scores: ``(t, C)``. begin: the first of the frames. total: frames of the whole cut.
+    """
+
+    cut: Any
+    scores: torch.Tensor
+    timings: Timings
+    begin: int
+    total: int
+
+
 def scored_cuts(
     features: CutFeatures,
     window: ContextWindow,
@@ -194,15 +209,24 @@ def scored_cuts(
     chunk_frames: int,
     on_bad: OnBad | None = None,
     few: bool = False,
-) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+    *,
+    silence: np.ndarray,
+    longest: int | None = None,
+) -> Iterator[Piece]:
     """Yields each cut with its log-posteriors ``(T, C)``, in the order of `CutFeatures.normalised`, which has ``few``.
 
     log_posteriors: network inputs ``(N, D)`` on the CPU to ``(N, C)`` on the network's device. Short cuts go through it
-    together, up to ``chunk_frames`` frames: in bf16 each call converts the weights.
+    together, up to ``chunk_frames`` frames: in bf16 each call converts the weights. A cut of more than ``longest`` frames comes
+    in pieces, cut at pauses by ``silence`` (`pieces_of`).
     """
     waiting: list[tuple[Any, torch.Tensor, float]] = []
     frames = 0
     for cut, normalised, seconds in features.normalised(cuts, on_bad, few):
+        if longest is not None and len(normalised) > longest:
+            yield from _network_pass(log_posteriors, waiting)
+            waiting, frames = [], 0
+            yield from _in_pieces(cut, normalised, seconds, window, log_posteriors, silence, longest)
+            continue
         start = time.perf_counter()
         inputs = window(normalised)
         waiting.append((cut, inputs, seconds + time.perf_counter() - start))
@@ -214,9 +238,25 @@ def scored_cuts(
     features.tell()
 
 
+def _in_pieces(
+    cut: Any,
+    normalised: torch.Tensor,
+    seconds: float,
+    window: ContextWindow,
+    log_posteriors: Callable[[torch.Tensor], torch.Tensor],
+    silence: np.ndarray,
+    longest: int,
+) -> Iterator[Piece]:
+    total, start = len(normalised), time.perf_counter()
+    for begin, rows in pieces_of(normalised, window, log_posteriors, silence, longest):
+        spent = time.perf_counter() - start
+        yield Piece(cut, rows, Timings(seconds, spent, cut.duration * len(rows) / total), begin, total)
+        seconds, start = 0.0, time.perf_counter()
+
+
 def _network_pass(
     log_posteriors: Callable[[torch.Tensor], torch.Tensor], waiting: list[tuple[Any, torch.Tensor, float]]
-) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+) -> Iterator[Piece]:
     if not waiting:
         return
     start = time.perf_counter()
@@ -226,4 +266,4 @@ def _network_pass(
         torch.cuda.synchronize(posteriors.device)
     per_frame = (time.perf_counter() - start) / sum(lengths)
     for (cut, inputs, seconds), rows in zip(waiting, posteriors.split(lengths), strict=True):
-        yield cut, rows, Timings(seconds, per_frame * len(inputs), cut.duration)
+        yield Piece(cut, rows, Timings(seconds, per_frame * len(inputs), cut.duration), 0, len(rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +24,7 @@ from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
 from asr_distill.student.identity import model_hash
-from asr_distill.student.scoring_pass import CutFeatures, OnBad, Timings, scored_cuts
+from asr_distill.student.scoring_pass import CutFeatures, OnBad, Piece, Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
@@ -198,13 +199,32 @@ class Student:
         cuts as well; their pooled statistics are drawn towards those of a typical training speaker.
         """
 
+        for piece in self.score_pieces(cuts, None, chunk_frames=chunk_frames, on_bad=on_bad, few=few):
+            yield piece.cut, piece.scores, piece.timings
+
+    def score_pieces(
+        self,
+        cuts: Iterable[Any],
+        longest: int | None,
+        *,
+        chunk_frames: int = 4096,
+        on_bad: OnBad | None = None,
+        few: bool = False,
+    ) -> Iterator[Piece]:
+        """As `scores`, but a cut of more than ``longest`` frames comes in pieces, cut where the model hears pauses.
+
+        Their log-likelihoods are those of the whole cut; only two pieces are in memory at a time.
+        """
+
         def log_posteriors(inputs: torch.Tensor) -> torch.Tensor:
             return self._log_posteriors(inputs, chunk_frames)
 
-        for cut, posteriors, timings in scored_cuts(
-            *(self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad, few)
+        for piece in scored_cuts(
+            *(self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad, few),
+            silence=self.inventory.silence_senones,
+            longest=longest,
         ):
-            yield cut, (posteriors - self._log_priors).cpu(), timings
+            yield replace(piece, scores=(piece.scores - self._log_priors).cpu())
 
     def dense_fsa_vec(
         self,

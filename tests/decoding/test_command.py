@@ -16,6 +16,7 @@ from asr_distill.base import read_json, read_jsonl
 from asr_distill.cli.main import main
 from asr_distill.decoding.evaluation import frame_counts
 from asr_distill.decoding.nbest import nbest_of_arcs
+from asr_distill.experiments.decoding.models import ScoredPiece
 from asr_distill.scoring.errors import count_errors
 from asr_distill.student import Timings
 
@@ -34,12 +35,13 @@ class StandIn:
     def signs(self):
         return {"silent": [], "narrow": []}
 
-    def scores(self, cuts, on_bad):
+    def scores(self, cuts, on_bad, longest=None):
         for number, cut in enumerate(cuts):
             generator = torch.Generator().manual_seed(number)
             frames = 1 if cut.id == "u3" else 8 + number
             log_likelihoods = torch.randn(frames, self.inventory.num_senones, generator=generator)
-            yield cut, log_likelihoods, log_likelihoods.argmax(1).numpy(), Timings(0.1, 0.2, cut.duration)
+            timings = Timings(0.1, 0.2, cut.duration)
+            yield ScoredPiece(cut, log_likelihoods, log_likelihoods.argmax(1).numpy(), timings, 0, frames)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asr_distill.graph import Graph
 
 TUNED = "tuned.json"
+LONGEST = 60.0  # seconds that one search takes: a k2 lattice of a minute needs about a gigabyte
 _K2_MIN_ACTIVE = 30  # K2Decoder's own, or fewer where max_active is as small
 
 
@@ -44,6 +45,7 @@ class DecodingJob:
         nbest: word sequences to write.
         lang: lang directory: word times by forced alignment of the hypothesis; of audio, those of the graph by default.
         alignments: reference phones for a phone loop.
+        max_segment: seconds; longer recordings are searched in pieces, cut at pauses; 0: whole.
         max_bad_share: share of utterances to leave out where audio or labels cannot be used, 0 to 1.
         device, autocast: for the network and k2.
     """
@@ -68,6 +70,7 @@ class DecodingJob:
     nbest: int = 1
     lang: Path | None = None
     alignments: Path | None = None
+    max_segment: float = LONGEST
     max_bad_share: float = 0.0
     device: str = "cpu"
     autocast: Literal["off", "bf16", "auto"] = "off"
@@ -84,7 +87,7 @@ class DecodingJob:
 
     def search(self) -> tuple[dict[str, Any], list[DecodedUtterance], LeftOut]:
         """As `run`, but also returns the utterances, and those that were left out, which are still to be judged."""
-        from asr_distill.decoding.evaluation import Setting, decode_utterances
+        from asr_distill.decoding.evaluation import Setting, decode_utterances, join_pieces
         from asr_distill.decoding.outputs import DECODE_FILE
         from asr_distill.decoding.tuning import best_setting
         from asr_distill.experiments.decoding.inputs import (
@@ -115,7 +118,7 @@ class DecodingJob:
         stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
         decoded: list[list[DecodedUtterance]] = [[] for _ in settings]
         search = [0.0] * len(settings)
-        utterances = scored_utterances(model, cuts, phones, references, stopwatch, left_out)
+        utterances = scored_utterances(model, cuts, phones, references, stopwatch, left_out, self.max_segment)
         for index, seconds, batch in decode_utterances(utterances, settings, model.inventory.silence_senones):
             subwords = origin[index][0].info.get("kind") == "subwords"
             decoded[index] += [join_subwords(utterance) for utterance in batch] if subwords else batch
@@ -123,7 +126,8 @@ class DecodingJob:
         if not decoded[0]:
             raise UserError("; ".join(left_out.reasons.values()) or f"{self.cuts} has no utterance that can be decoded")
         left_out.reasons = {key: left_out.reasons[key] for key in sorted(left_out.reasons, key=_place(self.audio))}
-        signs = model.signs()
+        signs, parts = model.signs(), decoded
+        decoded = [join_pieces(rows) for rows in decoded]
         decoded = [[without_words(row) if row.id in signs["silent"] else row for row in rows] for rows in decoded]
 
         rates = [error_rate(rows) for rows in decoded]
@@ -134,7 +138,8 @@ class DecodingJob:
         rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
         rtf["search"] = search[best] / stopwatch["duration"]
         notes = {**signs, "left_out": left_out.reasons}
-        summary = self._write(model, cuts, rows, origin[best], settings[best], engine, rates[best], rtf, notes)
+        notes["in_pieces"] = sorted({row.id for row in parts[best] if row.begin})
+        summary = self._write(model, cuts, rows, parts[best], origin[best], settings[best], engine, rates[best], rtf, notes)
         if self.scales is not None:
             grid = [
                 {"graph": str(g.path), "acoustic_scale": scale, "error_rate": rates[i], "not_final": len(not_final(decoded[i]))}
@@ -157,6 +162,7 @@ class DecodingJob:
         model: ScoringModel,
         cuts: Sequence[Any],
         rows: list[DecodedUtterance],
+        parts: list[DecodedUtterance],
         origin: tuple[Graph, float],
         setting: Setting,
         engine: str,
@@ -175,7 +181,7 @@ class DecodingJob:
         if lang and graph.units == "words":
             from asr_distill.experiments.decoding.times import aligned_word_times
 
-            times = aligned_word_times(rows, cuts, model, graph, lang, scale)
+            times = aligned_word_times(parts, cuts, model, graph, lang, scale, self._longest)
         lost = not_final(rows)
         summary: dict[str, Any] = {
             "system": self.system or str(self.model),
@@ -206,6 +212,12 @@ class DecodingJob:
         extra = {row.id: phone_counts(row) for row in rows if row.reference is not None} if graph.units == "phones" else None
         write_decode_directory(self.output, rows, summary["split"], summary, word_times=times, extra=extra)
         return summary
+
+    @property
+    def _longest(self) -> int | None:
+        from asr_distill.experiments.decoding.inputs import FRAMES_A_SECOND
+
+        return round(self.max_segment * FRAMES_A_SECOND) or None
 
     def _graphs(self, tuned: dict[str, Any]) -> list[Graph]:
         from asr_distill.graph import load_graph
