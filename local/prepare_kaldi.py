@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs="+",
         required=True,
         metavar="PART=PATH",
-        help="train=PATH test=PATH, and dev=PATH where there is one",
+        help="train=PATH test=PATH, and dev=PATH where there is one; test=PATH alone to decode with a trained model",
     )
     parser.add_argument("--dev-speakers", type=int, metavar="N", help="without dev=: speakers set aside (default: a tenth)")
     parser.add_argument(
@@ -83,13 +83,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_common_options(parser)
     args = parser.parse_args(argv)
     paths = dict(entry.partition("=")[::2] for entry in args.data_dir)
-    if (
-        not {"train", "test"} <= set(paths) <= {"train", "dev", "test"}
-        or len(paths) != len(args.data_dir)
-        or "" in paths.values()
-    ):
+    known = set(paths) <= {"train", "dev", "test"} and "test" in paths and ("train" in paths or "dev" not in paths)
+    if not known or len(paths) != len(args.data_dir) or "" in paths.values():
         raise UserError(
-            f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once"
+            f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once; or"
+            " test=PATH alone, for a model that is trained"
         )
     if not 0 <= args.clip_segments <= 10:
         raise UserError(f"--clip-segments {args.clip_segments:g}: expected seconds from 0 to 10")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from asr_distill.experiments.runner import Runner
 
 EXAMPLE = (
-    "asr-distill run recipes/an4/systems.yaml --exp exp/an4 --dry-run\n"
-    "         asr-distill run recipes/an4/systems.yaml --exp exp/an4 --only student,control --seeds 0 --jobs 2"
+    "asr-distill run recipes/demo/systems.yaml --exp exp/demo-small --dry-run\n"
+    "         asr-distill run recipes/demo/systems.yaml --exp exp/demo-small --only distilled,control --seeds 0 --jobs 2"
 )
 
 
