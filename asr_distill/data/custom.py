@@ -32,9 +32,9 @@ def prepare_custom(
 ) -> dict[str, Any]:
     """Writes manifests, and the lexicon where there is one; returns corpus.json's content.
 
-    ``paths``: train, test and perhaps dev to a data directory or a CutSet's file; or test alone. ``words``: None for subwords, which need
-    no lexicon. ``allow_shared_speakers``: a speaker may be in several parts; corpus.json lists who is. ``dev_speakers``:
-    how many are set aside where there is no dev (None: a tenth). Raises `UserError` for whatever readers,
+    ``paths``: train, test and perhaps dev to a data directory or a CutSet's file; or test alone. ``words``: None for subwords,
+    which need no lexicon. ``allow_shared_speakers``: a speaker may be in several parts; corpus.json lists who is.
+    ``dev_speakers``: how many are set aside where there is no dev (None: a tenth). Raises `UserError` for whatever readers,
     `pronounce_words`, `set_aside_dev` and `write_manifests` refuse.
     """
     parts = {part: _read(part, paths[part], audio_roots, speaker_from) for part in ("train", "dev", "test") if part in paths}

@@ -193,6 +193,8 @@ class DecodingJob:
             "g": graph.info.get("g"),
             "units": graph.units,
             "senones_hash": graph.senones_hash,
+            "words_hash": graph.info.get("words_hash"),
+            "num_words": graph.info.get("num_words"),
             "engine": engine,
             "acoustic_scale": scale,
             "lm_scale": graph.info.get("lm_scale"),
