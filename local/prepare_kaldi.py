@@ -20,6 +20,7 @@ from asr_distill.base import UserError
 from asr_distill.data.corpora import AudioOptions
 from asr_distill.data.custom import prepare_custom
 from asr_distill.data.preparation import add_common_options, audio_options, run_script
+from asr_distill.data.transcript_text import TextOptions
 from asr_distill.data.transcript_words import WordOptions
 from asr_distill.lang.lexicon_formats import FORMATS
 
@@ -60,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="cut off what ends up to so much after its recording; Kaldi: 0.5 (default: %(default)s, a frame)",
     )
     words = parser.add_argument_group("words")
+    words.add_argument(
+        "--case", choices=("as-is", "upper", "lower"), default="as-is", help="of the transcripts (default: %(default)s)"
+    )
+    words.add_argument(
+        "--strip-punctuation", action="store_true", help="take punctuation off both ends of words, apostrophes not"
+    )
     words.add_argument("--lexicon", type=Path, metavar="FILE", help="lexicon.txt, lexiconp.txt or .dic, taken along")
     words.add_argument(
         "--lexicon-format",
@@ -106,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else WordOptions(
             args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa, args.lexicon_format
         ),
+        text=TextOptions(args.case, args.strip_punctuation),
         options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate, clip=args.clip_segments),
     )
 

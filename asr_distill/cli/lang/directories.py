@@ -85,11 +85,12 @@ def _say_odd_characters(subwords: Subwords) -> None:
     both = sorted(c for c in subwords.alphabet if c != c.lower() and c.lower() in subwords.alphabet)
     if marks:
         _log.warning(
-            "punctuation and digits become phones: %s; normalise the transcripts where these are not spoken", " ".join(marks)
+            "punctuation and digits become phones: %s; where they are not spoken: --strip-punctuation of the preparation",
+            " ".join(marks),
         )
     if both:
         _log.warning(
-            "%d letters come in upper and lower case, each a phone of its own: %s; write the transcripts in one case",
+            "%d letters come in upper and lower case, each a phone of its own: %s; --case upper of the preparation makes one",
             *(len(both), " ".join(c + c.lower() for c in both[:10])),
         )
 

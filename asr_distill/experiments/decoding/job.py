@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from asr_distill.experiments.decoding.models import ScoringModel
     from asr_distill.graph import Graph
 
+_log = logging.getLogger("asr_distill")
 TUNED = "tuned.json"
+FEW_WORDS = 300  # one per cent of them are three words
 LONGEST = 60.0  # seconds that one search takes: a k2 lattice of a minute needs about a gigabyte
 _K2_MIN_ACTIVE = 30  # K2Decoder's own, or fewer where max_active is as small
 
@@ -147,6 +150,7 @@ class DecodingJob:
             ]
             chosen = {"cuts": str(self.cuts), "engine": engine, **grid[best], "grid": grid}
             write_json(self.output / TUNED, chosen, listed=True)
+            _warn_of_few(rows, words)
             summary["grid"] = grid
         if self.audio:
             files = {cut.id: str(cut.recording.sources[0].source) for cut in cuts}
@@ -265,6 +269,18 @@ class DecodingJob:
         if "beam" in given:
             given["search_beam"] = given.pop("beam")
         return K2Decoder(graph, output_beam=self.lattice_beam, device=self.device, nbest=self.nbest, **given)
+
+
+def _warn_of_few(rows: Sequence[DecodedUtterance], words: int) -> None:
+    """Scales that are chosen on a few words, or on one voice, are chosen by chance."""
+    speakers = {row.speaker for row in rows if row.speaker is not None}
+    if words < FEW_WORDS or len(speakers) == 1:
+        voices = f"{len(speakers)} speaker{'s' * (len(speakers) != 1)}" if speakers else "unknown speakers"
+        _log.warning(
+            "the scales were chosen on %d words of %s, where one word is %.2f points: much of the choice is chance. Next: more"
+            " dev speakers, or a scale of your own (--acoustic-scale)",
+            *(words, voices, 100 / max(words, 1)),
+        )
 
 
 def found_engine(wanted: str) -> str:
