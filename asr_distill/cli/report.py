@@ -20,6 +20,7 @@ _log = logging.getLogger("asr_distill")
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``report``."""
     parser.add_argument("--run", dest="run_directory", metavar="DIR", help="the run, such as exp/an4")
+    parser.add_argument("--systems", metavar="FILE", help="systems.yaml: each entry that is searched is a row")
     parser.add_argument("--config", metavar="FILE", help="report.yaml: which decode directory is which row")
     parser.add_argument(
         "--publish", metavar="DIR", help="write results.json, per_utterance.jsonl, RESULTS.md here (default: --run)"
