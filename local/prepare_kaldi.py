@@ -20,6 +20,7 @@ from asr_distill.base import UserError
 from asr_distill.data.corpora import AudioOptions
 from asr_distill.data.custom import prepare_custom
 from asr_distill.data.preparation import add_common_options, audio_options, run_script
+from asr_distill.data.transcript_text import TextOptions
 from asr_distill.data.transcript_words import WordOptions
 from asr_distill.lang.lexicon_formats import FORMATS
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs="+",
         required=True,
         metavar="PART=PATH",
-        help="train=PATH test=PATH, and dev=PATH where there is one",
+        help="train=PATH test=PATH, and dev=PATH where there is one; test=PATH alone to decode with a trained model",
     )
     parser.add_argument("--dev-speakers", type=int, metavar="N", help="without dev=: speakers set aside (default: a tenth)")
     parser.add_argument(
@@ -60,6 +61,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="cut off what ends up to so much after its recording; Kaldi: 0.5 (default: %(default)s, a frame)",
     )
     words = parser.add_argument_group("words")
+    words.add_argument(
+        "--case", choices=("as-is", "upper", "lower"), default="as-is", help="of the transcripts (default: %(default)s)"
+    )
+    words.add_argument(
+        "--strip-punctuation", action="store_true", help="take punctuation off both ends of words, apostrophes not"
+    )
     words.add_argument("--lexicon", type=Path, metavar="FILE", help="lexicon.txt, lexiconp.txt or .dic, taken along")
     words.add_argument(
         "--lexicon-format",
@@ -83,13 +90,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_common_options(parser)
     args = parser.parse_args(argv)
     paths = dict(entry.partition("=")[::2] for entry in args.data_dir)
-    if (
-        not {"train", "test"} <= set(paths) <= {"train", "dev", "test"}
-        or len(paths) != len(args.data_dir)
-        or "" in paths.values()
-    ):
+    known = set(paths) <= {"train", "dev", "test"} and "test" in paths and ("train" in paths or "dev" not in paths)
+    if not known or len(paths) != len(args.data_dir) or "" in paths.values():
         raise UserError(
-            f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once"
+            f"--data-dir {' '.join(args.data_dir)}: expected train=PATH test=PATH, dev=PATH too if you like, each once; or"
+            " test=PATH alone, for a model that is trained"
         )
     if not 0 <= args.clip_segments <= 10:
         raise UserError(f"--clip-segments {args.clip_segments:g}: expected seconds from 0 to 10")
@@ -108,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else WordOptions(
             args.lexicon, args.cmudict == "yes", args.vocabulary, args.unknown_word, args.arpa, args.lexicon_format
         ),
+        text=TextOptions(args.case, args.strip_punctuation),
         options=dataclasses.replace(audio_options(args), sampling_rate=args.sampling_rate, clip=args.clip_segments),
     )
 

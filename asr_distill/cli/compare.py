@@ -58,7 +58,12 @@ def run(args: argparse.Namespace) -> int:
     result = paired_comparison(counts[0], counts[1], unit, args.samples, args.seed, (a.name, b.name))
     answer: dict[str, Any] = {**result.to_dict(), "metric": args.metric, "a_value": result.a, "b_value": result.b}
     answer |= {"a": args.a, "b": args.b, "samples": args.samples, "seed": args.seed}
-    emit(args, answer, _text(answer, metric.title, metric.higher_is_better))
+    answer["same_vocabulary"] = len(a.vocabularies | b.vocabularies) < 2 if a.vocabularies and b.vocabularies else None
+    text = _text(answer, metric.title, metric.higher_is_better)
+    if answer["same_vocabulary"] is False and not metric.on_frames:
+        sizes = [" and ".join(map(str, sorted(side.vocabularies.values()))) for side in (a, b)]
+        text += f"\nA and B recognise different words ({sizes[0]} and {sizes[1]} of them), which is part of the difference"
+    emit(args, answer, text)
     return 0
 
 
@@ -97,6 +102,7 @@ class _Side:
         from asr_distill.scoring import read_hypotheses
 
         self.name, self.published, self.hashes = given, False, set[str]()
+        self.vocabularies: dict[str, int] = {}  # how many words can be recognised, by the hash of their table
         file, _, system = given.rpartition(":")
         self.seeds: Sequence[Sequence[Utterance]]
         if file.endswith(".jsonl") and not Path(given).exists():
@@ -122,6 +128,9 @@ class _Side:
                 if senones is not None and not isinstance(senones, str):
                     raise UserError(f"{folder / 'decode.json'}: senones_hash is {senones!r}, expected text; decode again")
                 self.hashes |= {senones} if senones else set()
+                words = summary.get("words_hash") if isinstance(summary, dict) else None
+                if isinstance(words, str):
+                    self.vocabularies[words] = summary.get("num_words")
 
 
 def _check_senones(a: _Side, b: _Side) -> None:

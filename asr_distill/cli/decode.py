@@ -31,6 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " does not keep the others from being searched, but the exit status is 1",
     )
     add("--channel", type=int, metavar="N", help="of --audio files with several")
+    add(
+        *("--speaker",),
+        metavar="NAME",
+        help="of all --audio files: their statistics are pooled (default: each file stands alone, normalised by its own and"
+        " those of a typical training speaker)",
+    )
+    add("--utt2spk", type=Path, metavar="FILE", help="the same for several speakers: Kaldi's utt2spk, ids are files' names")
     add("--output", type=Path, required=True, metavar="DIR", help="decode directory to write, decode/SYSTEM/SPLIT")
     add("--system", metavar="NAME", help="name of the system in reports (default, of --audio only: the model)")
     add("--split", metavar="NAME", help="name of the split (default: last part of --output)")
@@ -55,12 +62,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="also write the N best word sequences; kaldi then keeps to the beams alone, for its lattices know no --max-active",
     )
-    add("--lang", type=Path, metavar="DIR", help="lang directory: word times in hyp.ctm by forced alignment of the hypothesis")
+    add(
+        "--lang",
+        type=Path,
+        metavar="DIR",
+        help="lang directory, or GRAPH/lang: word times by forced alignment of the hypothesis, which --audio has anyway",
+    )
     add(
         "--alignments",
         type=Path,
         metavar="JSONL",
         help="reference phones for a phone loop graph: alignments.jsonl.gz of the split",
+    )
+    add(
+        *("--max-segment",),
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="longer recordings are searched in pieces of at most so much, cut at pauses, with bounded memory; 0: whole"
+        " (default: %(default)g)",
     )
     add(
         "--max-bad-share",
@@ -79,8 +99,11 @@ def run(args: argparse.Namespace) -> int:
     from asr_distill.experiments.decoding import DecodingJob
     from asr_distill.experiments.decoding.summary import as_text, spoken_line
 
-    names = "system split channel engine acoustic_scale scales_from beam lattice_beam max_active nbest lang alignments"
-    options = {name: getattr(args, name) for name in f"{names} max_bad_share device autocast".split()}
+    names = (
+        "system split channel speaker utt2spk engine acoustic_scale scales_from beam lattice_beam max_active nbest lang".split()
+    )
+    names += "alignments max_segment max_bad_share device autocast".split()
+    options = {name: getattr(args, name) for name in names}
     job = DecodingJob(
         *(args.model, args.output, args.cuts, None if args.audio is None else tuple(args.audio), tuple(args.graph or ())),
         scales=_scales(args.scale_grid),

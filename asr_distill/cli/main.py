@@ -42,6 +42,8 @@ SUBCOMMANDS = {
     "decode": "search a test set: hypotheses, word times, real-time factor",
     "score": "word error rate, frame accuracy, confidence intervals",
     "compare": "paired comparison of two systems",
+    "run": "make the systems of a systems.yaml: train, combine, store, distil, decode",
+    "once": "run a command unless its output is complete for the same words and inputs",
     "report": "results.json, RESULTS.md and plots of a finished run",
     "mnist": "the paper's experiments on MNIST: estimate, train, report",
     "classes": "a large label set: generalist, specialists, and what the same cost buys otherwise",
@@ -52,7 +54,7 @@ SUBCOMMANDS = {
 HIDDEN = "worker"
 # those that build networks or open bundles, which may be of the user's own kind
 OPEN_NETWORKS = frozenset(
-    ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode", HIDDEN)
+    ("align", "train", "soft-targets", "distill", "ensemble", "specialists", "bundle", "accuracy", "decode", "run", HIDDEN)
 )
 READ_CUTS = frozenset(("features", "frames", "lang", "align", "tree", "decode"))
 # the options whose paths a command writes, or looks at one by one; all others must be there before any work
@@ -63,6 +65,8 @@ ALSO_WRITTEN = {
     "classes": ("--run", "--downloads"),
     "decode": ("--audio",),
     "mnist": ("--run",),
+    "once": ("--records", "--writes"),
+    "run": ("--exp",),
     "specialists": ("--per-utterance",),
     "tree": ("--priors",),
 }

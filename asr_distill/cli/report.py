@@ -7,7 +7,10 @@ import dataclasses
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asr_distill.report.configuration import ReportConfig
 
 EXAMPLE = "asr-distill report --run exp/an4 --config recipes/an4/conf/recipe.report.yaml --publish recipes/an4"
 
@@ -17,6 +20,7 @@ _log = logging.getLogger("asr_distill")
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of ``report``."""
     parser.add_argument("--run", dest="run_directory", metavar="DIR", help="the run, such as exp/an4")
+    parser.add_argument("--systems", metavar="FILE", help="systems.yaml: each entry that is searched is a row")
     parser.add_argument("--config", metavar="FILE", help="report.yaml: which decode directory is which row")
     parser.add_argument(
         "--publish", metavar="DIR", help="write results.json, per_utterance.jsonl, RESULTS.md here (default: --run)"
@@ -51,8 +55,10 @@ def run(args: argparse.Namespace) -> int:
     )
     from asr_distill.report.publish import check_publishable
 
-    if (args.results is None) == (args.run_directory is None) or (args.run_directory and not args.config):
-        raise UserError("give --run DIR --config report.yaml, or --results results.json")
+    if (args.results is None) == (args.run_directory is None) or (
+        args.run_directory and (args.config is None) == (args.systems is None)
+    ):
+        raise UserError("give --run DIR with --systems systems.yaml or --config report.yaml, or --results results.json")
     if args.results and args.command is not None:
         raise UserError("--command is of a run; leave it out with --results, which says its own")
     figures: list[Path] = []
@@ -71,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         if args.merge_fewer_seeds and not args.merge:
             raise UserError("--merge-fewer-seeds says what --merge may replace: give --merge too")
         check_publishable(args.publish or args.run_directory)
-        config = load_report_config(args.config)
+        config = load_report_config(args.config) if args.config else _of_table(args)
         if args.command is not None:
             config = dataclasses.replace(config, command=args.command)
         published = args.publish if args.merge else None
@@ -100,6 +106,13 @@ def run(args: argparse.Namespace) -> int:
     text = table if show else "\n".join(lines)
     emit(args, results, text)
     return 0
+
+
+def _of_table(args: argparse.Namespace) -> ReportConfig:
+    from asr_distill.experiments.collect import report_of
+    from asr_distill.experiments.reading import read_table
+
+    return report_of(read_table(args.systems), Path(args.run_directory))
 
 
 def _for_people(results: dict[str, Any], page: str | None, transcribe: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from asr_distill.data.corpora import AudioOptions, SpeakerSource, Utterance, wri
 from asr_distill.data.cut_manifests import read_cut_set
 from asr_distill.data.kaldi_directory import read_kaldi_directory
 from asr_distill.data.speaker_parts import check_recordings, set_aside_dev
+from asr_distill.data.transcript_text import TextOptions
 from asr_distill.data.transcript_words import PreparedWords, WordOptions, pronounce_words, spell_words
 
 _log = logging.getLogger("asr_distill")
@@ -29,17 +31,18 @@ def prepare_custom(
     speaker_from: SpeakerSource = "supervision",
     allow_shared_speakers: bool = False,
     options: AudioOptions | None = None,
+    text: TextOptions | None = None,
 ) -> dict[str, Any]:
     """Writes manifests, and the lexicon where there is one; returns corpus.json's content.
 
-    ``paths``: train, test and perhaps dev to a data directory or a CutSet's file. ``words``: None for subwords, which need
-    no lexicon. ``allow_shared_speakers``: a speaker may be in several parts; corpus.json lists who is. ``dev_speakers``:
-    how many are set aside where there is no dev (None: a tenth). Raises `UserError` for whatever readers,
-    `pronounce_words`, `set_aside_dev` and `write_manifests` refuse.
+    ``paths``: train, test and perhaps dev to a data directory or a CutSet's file; or test alone. ``words``: None for subwords,
+    which need no lexicon. ``allow_shared_speakers``: a speaker may be in several parts; corpus.json lists who is.
+    ``dev_speakers``: how many are set aside where there is no dev (None: a tenth). Raises `UserError` for whatever readers,
+    `pronounce_words`, `set_aside_dev` and `write_manifests` refuse. ``text``: how transcripts are changed first.
     """
     parts = {part: _read(part, paths[part], audio_roots, speaker_from) for part in ("train", "dev", "test") if part in paths}
     split: dict[str, Any] = {"rule": "as given"}
-    if "dev" not in parts:
+    if "dev" not in parts and "train" in parts:
         train, dev, split = set_aside_dev(parts["train"], dev_speakers, allow_shared_speakers=allow_shared_speakers)
         parts = {"train": train, "dev": dev, "test": parts["test"]}
         _log.info("dev: %d speakers of train: %s", len(split["dev_speakers"]), ", ".join(split["dev_speakers"][:20]))
@@ -47,12 +50,15 @@ def prepare_custom(
         raise UserError(
             f"--dev-speakers {dev_speakers} is for a corpus without dev, and {paths['dev']} is given; leave one out"
         )
+    text = text or TextOptions()
+    parts = {part: text.applied(rows) for part, rows in parts.items()}
     check_recordings(parts)
     prepared = _words(parts, words)
     corpus = {
         "name": name,
         "source": "real",
         "split": split,
+        **({"text": dataclasses.asdict(text)} if text != TextOptions() else {}),
         "parts": {part: str(path) for part, path in paths.items()},
     }
     description = write_manifests(

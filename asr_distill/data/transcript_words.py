@@ -7,7 +7,6 @@ Comes in: the parts of a corpus and a lexicon, CMUdict, or neither (subwords). G
 from __future__ import annotations
 
 import dataclasses
-import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from lhotse import MonoCut
 
 from asr_distill.base import UserError, normalise_text
 from asr_distill.data.corpora import Utterance
+from asr_distill.data.transcript_text import hint
 from asr_distill.lang import Arpa, Lexicon
 from asr_distill.lang.arpa import END, UNKNOWN_NAMES
 from asr_distill.lang.dict_folder import SilencePhones, check_listed, silence_phones
@@ -160,12 +160,8 @@ def _missing_message(
     parts = " and ".join(part for part, counts in words.items() if any(word in counts for word in absent))
     sources = [str(options.lexicon)] if options.lexicon else []
     sources += ["CMUdict"] if options.cmudict else []
-    folded = {word.lower(): word for word in lexicon.words}
-    other = next(((word, folded[word.lower()]) for word in absent if word.lower() in folded), None)
-    case = f" The lexicon has {other[1]} for {other[0]}: write both in one case." if other else ""
-    bare = ((word, folded.get(word.lower().strip(string.punctuation))) for word in absent if word.lower() not in folded)
-    marked = next(((word, without) for word, without in bare if without), None)
-    case += f" The lexicon has {marked[1]} for {marked[0]}: take punctuation off the transcripts." if marked else ""
+    changed = hint(absent, set(lexicon.words))
+    case = f" {changed}." if changed else ""
     if options.lexicon:
         following = "add them to the lexicon" + ("" if options.cmudict else ", or --cmudict yes where its phones are CMUdict's")
     else:

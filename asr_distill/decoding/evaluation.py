@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from asr_distill.decoding.result import Decoder, DecodeResult
+from asr_distill.decoding.result import Decoder, DecodeResult, Hypothesis
 
 # A batch holds at most this many scores (padded), 160 MB in float32, and this many utterances.
 MAX_SCORES, MAX_UTTERANCES = 40_000_000, 32
@@ -21,8 +21,8 @@ class ScoredUtterance:
     """An utterance ready for the search.
 
     ``log_likelihoods`` (T, C), unscaled; ``predicted`` (T,) the senone that the network finds likeliest in each frame;
-    ``reference`` the words that were said, None where nobody knows; ``labels`` (T,) the aligned senones, or None; ``duration``
-    in seconds.
+    ``reference`` the words that were said, None where they are not known; ``labels`` (T,) the aligned senones, or None;
+    ``duration`` in seconds; ``begin`` the first frame, of a piece of a longer recording (`join_pieces`).
     """
 
     id: str
@@ -32,6 +32,7 @@ class ScoredUtterance:
     log_likelihoods: torch.Tensor
     predicted: np.ndarray
     labels: np.ndarray | None
+    begin: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class DecodedUtterance:
     num_frames: int
     result: DecodeResult
     frames: dict[str, int | None]
+    begin: int = 0
 
     def row(self, split: str) -> dict[str, Any]:
         """The line of hypotheses.jsonl."""
@@ -111,6 +113,50 @@ def _compare(utterance: ScoredUtterance, result: DecodeResult, silence_senones: 
         len(utterance.predicted),
         result,
         frame_counts(utterance.predicted, result.senones, utterance.labels, silence_senones),
+        utterance.begin,
+    )
+
+
+def join_pieces(rows: Sequence[DecodedUtterance]) -> list[DecodedUtterance]:
+    """Make one utterance of the pieces of each recording, in the order of the first ones.
+
+    Words and n best follow each other, scores add up, frames count from the recording's beginning; a final state was reached
+    where all pieces reached one.
+    """
+    of: dict[str, list[DecodedUtterance]] = {}
+    for row in rows:
+        of.setdefault(row.id, []).append(row)
+    return [pieces[0] if len(pieces) == 1 else _joined(sorted(pieces, key=lambda one: one.begin)) for pieces in of.values()]
+
+
+def _joined(pieces: Sequence[DecodedUtterance]) -> DecodedUtterance:
+    results = [piece.result for piece in pieces]
+    nbest: tuple[Hypothesis, ...] | None = None
+    if all(result.nbest is not None for result in results):
+        nbest = (Hypothesis((), 0.0),)
+        for result in results:
+            most, both = len(result.nbest or ()), [(a, b) for a in nbest for b in result.nbest or ()]
+            sums = sorted((Hypothesis(a.words + b.words, a.score + b.score) for a, b in both), key=lambda one: -one.score)
+            nbest = tuple(sums[: max(most, len(nbest))])
+    joined = DecodeResult(
+        tuple(word for result in results for word in result.words),
+        tuple(word for result in results for word in result.word_ids),
+        tuple(piece.begin + frame for piece in pieces for frame in piece.result.word_frames),
+        sum(result.score for result in results),
+        all(result.reached_final for result in results),
+        np.concatenate([result.senones for result in results]),
+        nbest,
+    )
+    frames = {
+        name: None if any(piece.frames[name] is None for piece in pieces) else sum(piece.frames[name] or 0 for piece in pieces)
+        for name in pieces[0].frames
+    }
+    return dataclasses.replace(
+        pieces[0],
+        duration=sum(piece.duration for piece in pieces),
+        num_frames=sum(piece.num_frames for piece in pieces),
+        result=joined,
+        frames=frames,
     )
 
 

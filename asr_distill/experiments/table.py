@@ -18,7 +18,7 @@ KINDS: dict[str, frozenset[str]] = {
     "combine": frozenset("members size search accuracy".split()),
     "store": frozenset("mode frames temperatures top_k tail_rank num_samples autocast".split()),
     "curve": frozenset(),
-    "model": frozenset("inventory labels search".split()),
+    "model": frozenset("graphs labels search".split()),
     "again": frozenset({"search"}),
 }
 EVERYWHERE = frozenset({"label", "note"})
@@ -59,7 +59,7 @@ class Data:
         senones: folder of senones.json, priors.json, ``frames/`` and ``labels/`` (train, dev, test).
         graphs: folder of the graphs ``NAME_...`` of each language model, and of ``phones``.
         alignments: folder of ``alignments_SPLIT.jsonl.gz``.
-        lang: lang directory, for word times.
+        lang: lang directory, for word times and perplexities; null where there is none.
         training_cuts: manifest whose transcripts tell test sentences that were seen in training.
         allow_shared_speakers: train and dev may have speakers in common.
     """
@@ -67,7 +67,7 @@ class Data:
     senones: Path = Path("senones")
     graphs: Path = Path("graph")
     alignments: Path = Path("align")
-    lang: Path = Path("lang")
+    lang: Path | None = Path("lang")
     training_cuts: Path = Path("manifests/cuts_train.jsonl.gz")
     allow_shared_speakers: bool = False
 
@@ -98,7 +98,8 @@ class Entry:
         mode, top_k, tail_rank, num_samples: of a store.
         autocast: precision in which a store's teacher is asked.
         sequence: options of lfmmi and smbr.
-        inventory, labels: of a model whose senones are not those of the run.
+        graphs, labels: of a model whose senones are not those of the run: the folder of its graphs within that of all, and the
+            folder of the cuts that it is searched on.
         search: how it is searched; false for a network that is not.
         accuracy: splits whose frame accuracy is measured.
         label, note: for reports.
@@ -134,7 +135,7 @@ class Entry:
     num_samples: int | None = None
     autocast: Literal["auto", "bf16", "off"] = "off"
     sequence: dict[str, Any] = field(default_factory=dict)
-    inventory: Path | None = None
+    graphs: str | None = None
     labels: Path | None = None
     search: Search | None = field(default_factory=Search)
     accuracy: tuple[Literal["train", "dev", "test"], ...] = ("train", "dev", "test")

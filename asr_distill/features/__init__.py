@@ -7,7 +7,7 @@ Open ``fbank.py`` first, then ``extraction.py`` for whole corpora.
 from asr_distill.features.audio import recording_of
 from asr_distill.features.extraction import ExtractionReport, extract_features, speed_copies
 from asr_distill.features.fbank import Fbank40, Fbank40Config, config_difference
-from asr_distill.features.normalisation import Normalisation, NormalisationAccumulator, NormalisationKind
+from asr_distill.features.normalisation import Moments, Normalisation, NormalisationAccumulator, NormalisationKind
 from asr_distill.features.specaugment import SpecAugment, SpecAugmentConfig
 from asr_distill.features.window import ContextWindow
 
@@ -16,6 +16,7 @@ __all__ = [
     "ExtractionReport",
     "Fbank40",
     "Fbank40Config",
+    "Moments",
     "Normalisation",
     "NormalisationAccumulator",
     "NormalisationKind",

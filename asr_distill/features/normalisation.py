@@ -17,6 +17,8 @@ KINDS: tuple[str, ...] = get_args(NormalisationKind)
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 _CORPUS = "corpus"  # the one key of corpus statistics
+PRIOR_FRAMES = 200
+"""Frames that a typical speaker of the training data counts as, beside the frames of a recording that stands alone."""
 # A bin that never changes (digital silence) has no scale: below this the deviation is taken as this, in nats.
 _SMALLEST_DEVIATION = 1e-2
 
@@ -58,12 +60,14 @@ class Normalisation:
     variance: whether the variance is normalised as well as the mean.
     unknown_speaker: with ``speaker``, what a speaker without statistics gets: an error, or the utterance's own.
     moments: by speaker name, or the one of the corpus.
+    prior: statistics that those of an utterance are added to, as if it had these frames as well.
     """
 
     kind: NormalisationKind = "none"
     variance: bool = True
     unknown_speaker: UnknownSpeaker = "error"
     moments: dict[str, Moments] = field(default_factory=dict)
+    prior: Moments | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -92,7 +96,8 @@ class Normalisation:
             return features
         moments = self._moments_for(speaker)
         if moments is None:
-            moments = Moments.of(features.detach().cpu().numpy() if isinstance(features, torch.Tensor) else features)
+            own = Moments.of(features.detach().cpu().numpy() if isinstance(features, torch.Tensor) else features)
+            moments = own if self.prior is None else self.prior + own
         if moments.mean.shape != tuple(features.shape[1:]):
             raise UserError(f"features {tuple(features.shape)} met normalisation statistics of {moments.mean.shape[0]} bins")
         mean, scale = moments.mean, moments.scale() if self.variance else np.ones_like(moments.mean)
@@ -116,6 +121,26 @@ class Normalisation:
             " the speaker's utterances, or set unknown_speaker to 'utterance' to use each utterance's own"
         )
 
+    def typical_speaker(self, frames: int = PRIOR_FRAMES) -> Moments | None:
+        """Return the mean over speakers of their means and their pooled variance, counted as ``frames`` frames.
+
+        That is the expected value of a speaker's statistics, whatever each of them has said. None without speakers.
+        """
+        if self.kind != "speaker" or not self.moments:
+            return None
+        every = list(self.moments.values())
+        mean = np.mean([one.mean for one in every], axis=0)
+        variance = np.sum([one.deviation for one in every], axis=0) / sum(one.count for one in every)
+        return Moments(frames, mean, frames * variance)
+
+    def alone(self) -> Normalisation:
+        """Return what normalises a recording of which no other of the speaker is known.
+
+        Per speaker in training, it gets its own statistics, drawn towards those of a typical training speaker (maximum a
+        posteriori, as far as the bundle has them): half a second says little of a voice. Other kinds are as in training.
+        """
+        return Normalisation("utterance", self.variance, prior=self.prior) if self.kind == "speaker" else self
+
     def save(self, folder: str | Path) -> None:
         """Writes ``normalisation.json`` (choice, speakers) and ``normalisation.safetensors`` (count, mean, deviation)."""
         folder = Path(folder)
@@ -125,9 +150,11 @@ class Normalisation:
             "count": np.array([row.count for row in rows], dtype=np.int64),
             "mean": np.stack([row.mean for row in rows]) if rows else np.zeros((0, 0)),
             "deviation": np.stack([row.deviation for row in rows]) if rows else np.zeros((0, 0)),
+            **({} if self.prior is None else {"prior": np.stack([self.prior.mean, self.prior.deviation])}),
         }
         write_tensors(folder / "normalisation.safetensors", tensors, listed=True)
-        write_json(folder / "normalisation.json", {**self.describe(), "keys": keys}, listed=True)
+        said = {} if self.prior is None else {"prior_frames": self.prior.count}
+        write_json(folder / "normalisation.json", {**self.describe(), **said, "keys": keys}, listed=True)
 
     @staticmethod
     def load(folder: str | Path) -> Normalisation:
@@ -143,7 +170,9 @@ class Normalisation:
                     description["keys"], tensors["count"], tensors["mean"], tensors["deviation"], strict=True
                 )
             }
-            loaded = Normalisation(description["kind"], description["variance"], description["unknown_speaker"], moments)
+            frames = description.get("prior_frames")
+            prior = None if frames is None else Moments(int(frames), *tensors["prior"])
+            loaded = Normalisation(description["kind"], description["variance"], description["unknown_speaker"], moments, prior)
         except (KeyError, ValueError, TypeError) as error:
             raise UserError(f"{folder / 'normalisation.json'} and {path.name} do not belong together: {error!r}") from None
         if loaded.hash != description["hash"]:

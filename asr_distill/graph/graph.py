@@ -18,7 +18,7 @@ from asr_distill.lang.symbols import read_symbols
 if TYPE_CHECKING:
     from asr_distill.senones.inventory import SenoneInventory
 
-FST_NAME, K2_NAME, INFO_NAME = "HCLG.fst", "HCLG.k2.safetensors", "graph.json"
+FST_NAME, K2_NAME, INFO_NAME, LANG_NAME = "HCLG.fst", "HCLG.k2.safetensors", "graph.json", "lang"
 
 
 class Graph:
@@ -67,6 +67,11 @@ class Graph:
         from asr_distill.senones.inventory import SenoneInventory
 
         return SenoneInventory.load(self.path / "senones.json")
+
+    @property
+    def lang(self) -> Path | None:
+        """The words with their pronunciations, as `Lang.load` reads them; None of phone loops, subwords and older graphs."""
+        return self.path / LANG_NAME if (self.path / LANG_NAME).is_dir() else None
 
     @functools.cached_property
     def fst(self) -> Any:

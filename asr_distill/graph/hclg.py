@@ -12,11 +12,12 @@ import numpy as np
 
 from asr_distill.base import UserError, atomic_directory, check_replaceable, has_file, read_json, write_json, write_text
 from asr_distill.graph.arrays import FstArrays, from_fst, to_fst
-from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, Graph, is_disambiguation
+from asr_distill.graph.graph import FST_NAME, INFO_NAME, K2_NAME, LANG_NAME, Graph, is_disambiguation
 from asr_distill.graph.hmm import add_self_loops, build_h
 from asr_distill.graph.k2_form import check_k2_form, to_k2_form
 from asr_distill.graph.labels import read_grammar, read_lexicon_fst, table_hash
 from asr_distill.lang import Lang
+from asr_distill.lang.layout import write_pronunciations
 from asr_distill.lang.openfst import write_fst
 from asr_distill.lang.symbols import read_symbols
 
@@ -68,7 +69,7 @@ def build_hclg(
         "transition_scale": transition_scale,
         "self_loop_scale": self_loop_scale,
     }
-    return expand_and_write(lg, disambiguation, inventory, words, Path(out_dir), description, clock)
+    return expand_and_write(lg, disambiguation, inventory, words, Path(out_dir), description, clock, lang)
 
 
 def expand_and_write(
@@ -79,6 +80,7 @@ def expand_and_write(
     out_dir: Path,
     description: dict[str, Any],
     clock: Clock | None = None,
+    lang: Lang | None = None,
 ) -> Graph:
     """From LG (phones in, words out) to the finished folder; shared by word graphs and phone loops."""
     clock = clock or Clock()
@@ -86,7 +88,7 @@ def expand_and_write(
     scales = description["transition_scale"], description["self_loop_scale"]
     hclg = compose_hclg(lg, disambiguation, inventory, *scales)
     clock.stop("HCLG")
-    return write_graph(hclg, inventory, words, out_dir, {**description, "sizes": sizes}, clock)
+    return write_graph(hclg, inventory, words, out_dir, {**description, "sizes": sizes}, clock, lang)
 
 
 def write_graph(
@@ -96,8 +98,12 @@ def write_graph(
     out_dir: str | Path,
     description: dict[str, Any],
     clock: Clock | None = None,
+    lang: Lang | None = None,
 ) -> Graph:
-    """Makes the k2 form of a finished graph (senone + 1 to words), checks it and writes the folder, whole or not at all."""
+    """Makes the k2 form of a finished graph (senone + 1 to words), checks it and writes the folder, whole or not at all.
+
+    lang: whose dictionary words go into ``lang/``: with their pronunciations, hypotheses can be aligned.
+    """
     clock, out_dir = clock or Clock(), Path(out_dir)
     form = to_k2_form(hclg, max(words.values()))
     check_k2_form(form, inventory.num_senones, str(out_dir))
@@ -108,6 +114,9 @@ def write_graph(
         form.save(folder / K2_NAME)
         write_text(folder / "words.txt", "".join(f"{word} {number}\n" for word, number in words.items()))
         inventory.save(folder / "senones.json")
+        if lang is not None and lang.kind == "phones":
+            (folder / LANG_NAME).mkdir()
+            write_pronunciations(lang, folder / LANG_NAME)
         clock.stop("write")
         info = {
             **description,

@@ -5,10 +5,11 @@ words. Open ``lexicon.py`` first, then ``directory.py``, ``ngram.py`` and ``gram
 """
 
 from asr_distill.lang.arpa import Arpa, perplexity
-from asr_distill.lang.directory import Lang, base_phone
+from asr_distill.lang.directory import Lang
 from asr_distill.lang.grammar import build_g, uncovered_words, write_g
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.ngram import estimate_ngram
+from asr_distill.lang.phone_set import PhoneSet, base_phone
 from asr_distill.lang.subwords import Subwords, join_pieces
 from asr_distill.lang.symbols import SymbolTable
 
@@ -16,6 +17,7 @@ __all__ = [
     "Arpa",
     "Lang",
     "Lexicon",
+    "PhoneSet",
     "Pronunciation",
     "Subwords",
     "SymbolTable",

@@ -59,9 +59,10 @@ class Arpa:
     def sentence_log10_probability(self, words: Sequence[str]) -> float:
         """log10 P of the words and the sentence end, given the sentence begin.
 
-        Raises `KeyError` for a word without a unigram.
+        A word without a unigram counts as the unknown word. Raises `KeyError` for it where the model has none.
         """
-        sequence = [BEGIN, *words, END]
+        unknown = self.unknown_word
+        sequence = [BEGIN, *(word if word in self or unknown is None else unknown for word in words), END]
         return sum(
             self.log10_probability(sequence[i], sequence[max(0, i - self.order + 1) : i]) for i in range(1, len(sequence))
         )

@@ -12,11 +12,11 @@ from asr_distill.base import UserError, atomic_directory, found_instead, hash_of
 from asr_distill.lang.layout import FORMAT, LANG_FILE, write_lang
 from asr_distill.lang.lexicon import Lexicon, Pronunciation
 from asr_distill.lang.lexicon_fst import disambiguate
+from asr_distill.lang.phone_set import POSITIONS, PhoneSet, base_phone
 from asr_distill.lang.subwords import UNKNOWN_UNIT, Subwords, join_pieces
 from asr_distill.lang.symbols import EPSILON, SymbolTable
 
 _KEYS = ("silence_phone", "silence_phones", "silence_probability", "position_dependent", "kind", "hash")
-POSITIONS = ("_B", "_E", "_I", "_S")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Lang:
         silence_probability: float = 0.5,
         position_dependent: bool = False,
         noise_phones: Sequence[str] = ("SPN",),
+        phones_of: PhoneSet | None = None,
     ) -> Lang:
         """Writes a lang directory (whole or not at all, replacing an older one) and returns it.
 
@@ -60,18 +61,25 @@ class Lang:
           position_dependent: phones become ``AH_B AH_I AH_E AH_S``; silence and noise phones stay as they are.
           noise_phones: further phones without speech (as ``SPN`` of ``<UNK>``), listed with silence where the lexicon uses
             them.
+          phones_of: the phones of a model that the words are for; they decide silence, noise and positions, and the lexicon may
+            have any of them.
 
-        Raises `UserError` for an empty lexicon, a probability outside [0, 1), and phone names that would be taken for
-        word-position variants.
+        Raises `UserError` for an empty lexicon, a probability outside [0, 1), phone names that would be taken for
+        word-position variants, and phones that ``phones_of`` lacks.
         """
         silence_phones = _silence_phones(lexicon, silence_phone, noise_phones)
         phones = set(lexicon.phones) - set(silence_phones)
-        _check_markers(lexicon.phones, phones, position_dependent)
+        if phones_of is not None:
+            phones_of.require(lexicon)
+            silence_phones, position_dependent = phones_of.silence_phones, phones_of.position_dependent
+        else:
+            _check_markers(lexicon.phones, phones, position_dependent)
         if position_dependent:
             lexicon = _mark_positions(lexicon, silence_phones)
             phones = {phone + suffix for phone in phones for suffix in POSITIONS}
+        ordered = (*silence_phones, *sorted(phones)) if phones_of is None else phones_of.phones
         lang = cls._assemble(
-            lexicon, Path(directory), silence_phones, phones, silence_probability, position_dependent, "phones"
+            lexicon, Path(directory), silence_phones, ordered, silence_probability, position_dependent, "phones"
         )
         with atomic_directory(directory, kind=LANG_FILE) as temporary:
             write_lang(lang, temporary)
@@ -103,7 +111,7 @@ class Lang:
         if unknown_phone is not None:
             lexicon, whole = (each.with_unknown(UNKNOWN_UNIT, unknown_phone) for each in (lexicon, whole))
         silence_phones = _silence_phones(lexicon, silence_phone, [unknown_phone] if unknown_phone else [])
-        phones = set(lexicon.phones) - set(silence_phones)
+        phones = (*silence_phones, *sorted(set(lexicon.phones) - set(silence_phones)))
         lang = cls._assemble(lexicon, Path(directory), silence_phones, phones, silence_probability, False, "subwords")
         align = cls._assemble(whole, Path(directory) / "align", silence_phones, phones, silence_probability, False, "phones")
         with atomic_directory(directory, kind=LANG_FILE) as temporary:
@@ -119,7 +127,7 @@ class Lang:
         lexicon: Lexicon,
         directory: Path,
         silence_phones: tuple[str, ...],
-        speech_phones: set[str],
+        ordered_phones: Sequence[str],
         silence_probability: float,
         position_dependent: bool,
         kind: str,
@@ -130,7 +138,7 @@ class Lang:
             raise UserError(f"silence probability: found {silence_probability}, expected at least 0 and less than 1")
         # One more than the lexicon needs: it marks optional silence, and #0 is the backoff of G.
         disambiguation = tuple(f"#{number}" for number in range(disambiguate(lexicon.entries)[1] + 2))
-        phones = SymbolTable((EPSILON, *silence_phones, *sorted(speech_phones), *disambiguation))
+        phones = SymbolTable((EPSILON, *ordered_phones, *disambiguation))
         words = SymbolTable((EPSILON, *sorted(set(lexicon.words)), "#0", "<s>", "</s>"))
         return cls(
             directory=directory,
@@ -244,15 +252,6 @@ class Lang:
         Both have the same ``phones``, apart from disambiguation symbols, so models and senones are shared.
         """
         return self if self.kind == "phones" else Lang.load(self.directory / "align")
-
-
-def base_phone(name: str) -> str:
-    """A phone's name without its position marker: ``AH_B`` to ``AH``; a name without one is its own base.
-
-    For the phones of a position-dependent lang only: ``t_S`` may be a phone of its own, which
-    `asr_distill.senones.Topology.base_phone` knows.
-    """
-    return name[:-2] if len(name) > 2 and name.endswith(POSITIONS) else name
 
 
 def _silence_phones(lexicon: Lexicon, silence_phone: str, noise_phones: Iterable[str]) -> tuple[str, ...]:

@@ -22,10 +22,8 @@ def write_lang(lang: Lang, directory: Path) -> None:
     """Writes every file of ``lang`` into an existing directory; the caller makes that whole or absent."""
     entries = lang.lexicon.entries
     sequences, _ = disambiguate(entries)
-    lang.phones.write(directory / "phones.txt")
+    write_pronunciations(lang, directory)
     lang.phones.write(directory / "tokens.txt")
-    lang.words.write(directory / "words.txt")
-    lang.lexicon.write(directory / "lexiconp.txt")
     lines = (f"{e.word} {e.probability:.9g} {' '.join(s)}\n" for e, s in zip(entries, sequences, strict=True))
     write_text(directory / "lexiconp_disambig.txt", "".join(lines))
     for plain in (directory / "lexicon.txt", directory / "lexicon_disambig.txt"):
@@ -34,11 +32,18 @@ def write_lang(lang: Lang, directory: Path) -> None:
     write_text(directory / "disambig.int", _lines(lang.disambig_ids))
     write_text(directory / "silence.txt", _lines(lang.silence_phones))
     _write_kaldi_folder(lang, directory / "phones")
-    for name, fst in (("L", _fst(lang, None)), ("L_disambig", _fst(lang, sequences))):
-        write_text(directory / f"{name}.fst.txt", fst.to_text())
-        binary = fst.to_kaldifst()
-        binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
-        write_fst(binary, directory / f"{name}.fst")
+    write_text(directory / "L.fst.txt", _fst(lang, None).to_text())
+    disambiguated = _fst(lang, sequences)
+    write_text(directory / "L_disambig.fst.txt", disambiguated.to_text())
+    _write_binary(lang, disambiguated, directory / "L_disambig.fst")
+
+
+def write_pronunciations(lang: Lang, directory: Path) -> None:
+    """Write the part of a lang directory that says how its words are said, which is what forced alignment reads."""
+    lang.phones.write(directory / "phones.txt")
+    lang.words.write(directory / "words.txt")
+    lang.lexicon.write(directory / "lexiconp.txt")
+    _write_binary(lang, _fst(lang, None), directory / "L.fst")
     write_json(
         directory / LANG_FILE,
         {
@@ -50,11 +55,17 @@ def write_lang(lang: Lang, directory: Path) -> None:
             "position_dependent": lang.position_dependent,
             "phones": len(lang.real_phones),
             "words": len(lang.real_words),
-            "pronunciations": len(entries),
+            "pronunciations": len(lang.lexicon.entries),
             "disambiguation_symbols": len(lang.disambig_ids),
             "hash": lang.hash,
         },
     )
+
+
+def _write_binary(lang: Lang, fst: LexiconFst, path: Path) -> None:
+    binary = fst.to_kaldifst()
+    binary.input_symbols, binary.output_symbols = lang.phones.to_kaldifst(), lang.words.to_kaldifst()
+    write_fst(binary, path)
 
 
 def _write_kaldi_folder(lang: Lang, folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +14,8 @@ from typing import Any
 from asr_distill.base import UserError, atomic_path, check_file, normalise_text, read_text, write_text
 from asr_distill.lang.lexicon import Lexicon, Pronunciation, count_words
 
+_log = logging.getLogger("asr_distill")
+_TOO_MANY = re.compile(r"too high \(\d+\)\. Please set it to a value <= (\d+)")
 BOUNDARY = "▁"
 UNKNOWN_UNIT = "<UNK>"
 _MODEL_FILE, _UNITS_FILE = "subwords.model", "units.txt"
@@ -44,7 +48,8 @@ class Subwords:
     def train(cls, sentences: Iterable[Sequence[str]], vocabulary_size: int, *, kind: str = "bpe") -> Subwords:
         """Trains on sentences of words, normalised to NFC and not changed otherwise; ``kind`` is ``bpe`` or ``unigram``.
 
-        Raises `UserError` for no text, words with the boundary mark, and a vocabulary size that the text cannot fill.
+        Where the text has fewer pieces than ``vocabulary_size``, all of them are taken, and a line of the log says so. Raises
+        `UserError` for no text, words with the boundary mark, and fewer pieces than characters.
         """
         import sentencepiece
 
@@ -74,6 +79,10 @@ class Subwords:
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
+            most = _TOO_MANY.search(str(error))
+            if most is not None and int(most[1]) < vocabulary_size:
+                _log.warning("the text has no %d pieces, but %s: these are taken", vocabulary_size, most[1])
+                return cls.train(texts, int(most[1]), kind=kind)
             raise UserError(
                 f"subwords: sentencepiece refused {vocabulary_size} {kind} pieces of {len(characters)} characters and"
                 f" {len(words)} different words: {str(error).strip()}. Next: choose another --vocabulary-size"

@@ -17,6 +17,7 @@ from asr_distill.report.results import Report, check_headline_names, check_resul
 from asr_distill.report.tables import add_tables, check_senones, share_of_gain
 from asr_distill.report.values import follow, read_figure, read_lists
 from asr_distill.scoring import METRICS, metric_counts, paired_comparison, read_training_texts, resampled_unit
+from asr_distill.scoring.breakdown import error_breakdown
 from asr_distill.scoring.score import error_figures, out_of_vocabulary, split_by_training
 from asr_distill.scoring.transcripts import read_vocabulary
 
@@ -144,6 +145,7 @@ def _derive(report: Report, config: ReportConfig, run: Path, allow_missing: bool
     results["comparisons"] = _comparisons(report, config, allow_missing)
     gain = _gain(report, config)
     results["gain_transferred"] = gain
+    results["errors"] = _errors(report, config, run, gain)
     add_tables(results, report.utterances, config, allow_missing)
     results["lists"] = {**results.get("lists", {}), **read_lists(run, config.lists, allow_missing)}
     results["published"] = [dict(vars(row)) for row in config.published]
@@ -169,6 +171,17 @@ def _derive(report: Report, config: ReportConfig, run: Path, allow_missing: bool
         else:
             headline[name] = rounded(_headline(wanted, headline.get(name), results, run, allow_missing))
     check_results(results)
+
+
+def _errors(report: Report, config: ReportConfig, run: Path, gain: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Where the errors of the student are, or of the last system where none was distilled; of its first seed."""
+    name = gain["distilled"] if gain is not None else report.results["systems"][-1]["name"]
+    if name not in report.utterances:
+        return None
+    seed, utterances = next(iter(report.utterances[name].items()))
+    words = run / config.words if config.words else None
+    known = read_vocabulary(words) if words is not None and words.is_file() else None
+    return {"system": name, "seed": seed, **rounded(error_breakdown(utterances, known))}
 
 
 def _read(run: Path, figure: Any, earlier: Any, allow_missing: bool) -> Any:

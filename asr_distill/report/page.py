@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from asr_distill.report.errors_section import errors_section
+from asr_distill.report.sections import Section, Table, number
 from asr_distill.scoring import named_unit
 
 _SOURCES = {
@@ -13,36 +14,7 @@ _SOURCES = {
     "synthesised": "The speech is synthesised: these figures say nothing about recorded speech.",
     "rendered": "The images are rendered: these figures say nothing about recorded data.",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells of text; the first column stands left, the others right where ``numbers``."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: bool = True
-
-
-@dataclass
-class Section:
-    """A heading with paragraphs, tables, and (name, command) pairs."""
-
-    title: str
-    paragraphs: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    commands: list[tuple[str, str]] = field(default_factory=list)
-
-
-def number(value: Any, digits: int = 2) -> str:
-    """A figure for people; ``-`` where it was not measured."""
-    if value is None:
-        return "-"
-    if isinstance(value, (bool, str)):
-        return str(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(number(item, digits) for item in value) + "]"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+_PARTS = ("train", "dev", "test")
 
 
 def with_interval(value: Any, interval: Sequence[float] | None, digits: int = 2) -> str:
@@ -115,6 +87,7 @@ def results_page(results: Mapping[str, Any]) -> list[Section]:
     sections = [
         opening,
         *_system_sections(results["systems"], unit, shared_speakers(data)),
+        *errors_section(results),
         *_published(results),
         *_comparison_sections(results, unit),
     ]
@@ -143,6 +116,11 @@ def _test_set(data: Mapping[str, Any]) -> str:
     if data.get("test_speakers"):
         parts.append(f"{data['test_speakers']} speakers")
     text = ", ".join(parts) + "."
+    counts = data.get("counts") or {}
+    if all(isinstance(counts.get(part), dict) and counts[part].get("hours") is not None for part in _PARTS):
+        hours = " / ".join(number(counts[part]["hours"], 2) for part in _PARTS)
+        speakers = " / ".join(str(counts[part].get("speakers", "-")) for part in _PARTS)
+        text += f" Train / dev / test: {hours} h of {speakers} speakers."
     if data.get("test_utterances_in_training_text"):
         text += (
             f" The text of {data['test_utterances_in_training_text']} of its utterances"

@@ -69,7 +69,7 @@ class BundleParts:
     """What makes a model directory a bundle: handed to `train_model` as ``description`` and ``companions``.
 
     inventory, priors: the files senones.json and priors.json to copy. features, window, normalisation: of the training data;
-    of a normalisation per speaker only the choice is kept, for new speakers bring their own statistics.
+    of a normalisation per speaker the choice is kept and a typical speaker, since new speakers bring their own statistics.
     """
 
     inventory: Path
@@ -101,7 +101,7 @@ class BundleParts:
 
     def _kept_normalisation(self) -> Normalisation:
         whole = self.normalisation
-        return whole if whole.kind == "corpus" else Normalisation(whole.kind, whole.variance)
+        return whole if whole.kind == "corpus" else Normalisation(whole.kind, whole.variance, prior=whole.typical_speaker())
 
 
 def set_acoustic_scale(directory: str | Path, acoustic_scale: float | None) -> None:

@@ -18,12 +18,14 @@ from asr_distill.features import (
     ContextWindow,
     Fbank40,
     Fbank40Config,
+    Moments,
     Normalisation,
     NormalisationAccumulator,
     config_difference,
 )
 from asr_distill.features.audio import name_of, pick_channel, read_samples
 from asr_distill.features.audio_signs import hears_upper_band, is_constant, lacks_upper_band
+from asr_distill.student.pauses import pieces_of
 
 _log = logging.getLogger("asr_distill")
 OnBad = Callable[[Any, UserError], None]  # is told of a cut that cannot be read, and why
@@ -106,11 +108,14 @@ class CutFeatures:
                 self._told.update(new)
                 _log.warning(text, len(new), new[0])
 
-    def normalised(self, cuts: Iterable[Any], on_bad: OnBad | None = None) -> Iterator[tuple[Any, torch.Tensor, float]]:
+    def normalised(
+        self, cuts: Iterable[Any], on_bad: OnBad | None = None, few: bool = False
+    ) -> Iterator[tuple[Any, torch.Tensor, float]]:
         """Yields cut, normalised features ``(T, 40)`` and the seconds that they took; a speaker's cuts come together.
 
-        Where the normalisation is per speaker, a cut without one counts as a speaker of its own; a line of the log says so.
-        on_bad: is told of cuts that cannot be read, which are left out.
+        Where the normalisation is per speaker, a cut without one stands alone (`Normalisation.alone`); the log says so.
+        on_bad: is told of cuts that cannot be read, which are left out. few: a speaker that is named may have few cuts as well,
+        and is drawn towards a typical training speaker like those that stand alone.
         """
         if self.normalisation.kind != "speaker":
             for cut in cuts:
@@ -123,18 +128,23 @@ class CutFeatures:
             groups.setdefault(normalisation_speaker(cut) or place, []).append(cut)
         self._tell_of([cut for key, (cut, *_) in groups.items() if isinstance(key, int)])
         for key, members in groups.items():
-            yield from self._one_speaker(str(key), members, on_bad)
+            prior = self.normalisation.prior if few or isinstance(key, int) else None
+            yield from self._one_speaker(str(key), members, on_bad, prior)
 
     def _tell_of(self, cuts: list[Any]) -> None:
         new = [cut.id for cut in cuts if cut.id not in self._alone]
         if new:
             self._alone.update(new)
+            typical = "" if self.normalisation.prior is None else " and those of a typical training speaker"
             _log.info(
-                "cuts without a speaker: %d, the first %s; each is normalised by its own statistics, which a speaker's other"
-                " cuts would make better",
-                len(new),
-                new[0],
+                "cuts without a speaker: %d, the first %s; each is normalised by its own statistics%s; with names of speakers"
+                " those of a speaker's cuts are pooled, which is better",
+                *(len(new), new[0], typical),
             )
+            if self.normalisation.prior is None:
+                _log.info(
+                    "the model does not know a typical training speaker; next: asr-distill bundle prior MODEL --frames STORE"
+                )
 
     def _read_good(self, cut: Any, on_bad: OnBad | None) -> np.ndarray | None:
         try:
@@ -145,7 +155,9 @@ class CutFeatures:
             on_bad(cut, error)
             return None
 
-    def _one_speaker(self, speaker: str, cuts: list[Any], on_bad: OnBad | None) -> Iterator[tuple[Any, torch.Tensor, float]]:
+    def _one_speaker(
+        self, speaker: str, cuts: list[Any], on_bad: OnBad | None, prior: Moments | None
+    ) -> Iterator[tuple[Any, torch.Tensor, float]]:
         gathered = NormalisationAccumulator("speaker", self.normalisation.variance)
         good = []
         for cut in cuts:
@@ -156,6 +168,8 @@ class CutFeatures:
         if not good:
             return
         normalisation: Normalisation = gathered.finish()
+        if prior is not None:
+            normalisation.moments[speaker] = prior + normalisation.moments[speaker]
         for cut, raw, spent in good:
             start = time.perf_counter()
             normalised = normalisation.apply(torch.from_numpy(raw), speaker)
@@ -173,6 +187,20 @@ def _check_configuration(cut: Any, config: Fbank40Config) -> None:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Scores of consecutive frames of a cut: of all of them, unless the cut is longer than one search shall take.
+
+    scores: ``(t, C)``. begin: the first of the frames. total: frames of the whole cut.
+    """
+
+    cut: Any
+    scores: torch.Tensor
+    timings: Timings
+    begin: int
+    total: int
+
+
 def scored_cuts(
     features: CutFeatures,
     window: ContextWindow,
@@ -180,15 +208,25 @@ def scored_cuts(
     cuts: Iterable[Any],
     chunk_frames: int,
     on_bad: OnBad | None = None,
-) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
-    """Yields each cut with its log-posteriors ``(T, C)``, in the order of `CutFeatures.normalised`.
+    few: bool = False,
+    *,
+    silence: np.ndarray,
+    longest: int | None = None,
+) -> Iterator[Piece]:
+    """Yields each cut with its log-posteriors ``(T, C)``, in the order of `CutFeatures.normalised`, which has ``few``.
 
     log_posteriors: network inputs ``(N, D)`` on the CPU to ``(N, C)`` on the network's device. Short cuts go through it
-    together, up to ``chunk_frames`` frames: in bf16 each call converts the weights.
+    together, up to ``chunk_frames`` frames: in bf16 each call converts the weights. A cut of more than ``longest`` frames comes
+    in pieces, cut at pauses by ``silence`` (`pieces_of`).
     """
     waiting: list[tuple[Any, torch.Tensor, float]] = []
     frames = 0
-    for cut, normalised, seconds in features.normalised(cuts, on_bad):
+    for cut, normalised, seconds in features.normalised(cuts, on_bad, few):
+        if longest is not None and len(normalised) > longest:
+            yield from _network_pass(log_posteriors, waiting)
+            waiting, frames = [], 0
+            yield from _in_pieces(cut, normalised, seconds, window, log_posteriors, silence, longest)
+            continue
         start = time.perf_counter()
         inputs = window(normalised)
         waiting.append((cut, inputs, seconds + time.perf_counter() - start))
@@ -200,9 +238,25 @@ def scored_cuts(
     features.tell()
 
 
+def _in_pieces(
+    cut: Any,
+    normalised: torch.Tensor,
+    seconds: float,
+    window: ContextWindow,
+    log_posteriors: Callable[[torch.Tensor], torch.Tensor],
+    silence: np.ndarray,
+    longest: int,
+) -> Iterator[Piece]:
+    total, start = len(normalised), time.perf_counter()
+    for begin, rows in pieces_of(normalised, window, log_posteriors, silence, longest):
+        spent = time.perf_counter() - start
+        yield Piece(cut, rows, Timings(seconds, spent, cut.duration * len(rows) / total), begin, total)
+        seconds, start = 0.0, time.perf_counter()
+
+
 def _network_pass(
     log_posteriors: Callable[[torch.Tensor], torch.Tensor], waiting: list[tuple[Any, torch.Tensor, float]]
-) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
+) -> Iterator[Piece]:
     if not waiting:
         return
     start = time.perf_counter()
@@ -212,4 +266,4 @@ def _network_pass(
         torch.cuda.synchronize(posteriors.device)
     per_frame = (time.perf_counter() - start) / sum(lengths)
     for (cut, inputs, seconds), rows in zip(waiting, posteriors.split(lengths), strict=True):
-        yield cut, rows, Timings(seconds, per_frame * len(inputs), cut.duration)
+        yield Piece(cut, rows, Timings(seconds, per_frame * len(inputs), cut.duration), 0, len(rows))

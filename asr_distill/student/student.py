@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +24,7 @@ from asr_distill.models import load_network
 from asr_distill.senones import SenoneInventory, SenonePriors, check_same
 from asr_distill.student.bundle import PRIORS_FILE, SENONES_FILE, BundleConfig
 from asr_distill.student.identity import model_hash
-from asr_distill.student.scoring_pass import CutFeatures, OnBad, Timings, scored_cuts
+from asr_distill.student.scoring_pass import CutFeatures, OnBad, Piece, Timings, scored_cuts
 from asr_distill.training.precision import choose_bf16, choose_device, precision
 
 Signal = np.ndarray | torch.Tensor
@@ -152,13 +153,11 @@ class Student:
     def normalise(self, features: Signal) -> torch.Tensor:
         """Normalises ``(T, 40)`` features of one utterance that stands alone, as float32 on the CPU.
 
-        With corpus statistics these are used. Where the network was trained with normalisation per speaker, the utterance is
-        all that is known of its speaker, so its own statistics are used; `scores` pools all cuts of a speaker and is better.
+        As the training data were, but for normalisation per speaker: the utterance is all that is known of its speaker, so its
+        own statistics are used, drawn towards those of a typical training speaker (`Normalisation.alone`); `scores` pools all
+        cuts of a speaker and is better.
         """
-        tensor = _as_tensor(features).to("cpu", torch.float32)
-        alone = self.normalisation.kind == "speaker"
-        normalisation = Normalisation("utterance", self.normalisation.variance) if alone else self.normalisation
-        return normalisation.apply(tensor)
+        return self.normalisation.alone().apply(_as_tensor(features).to("cpu", torch.float32))
 
     def log_posteriors(self, speech: Signal | Audio, *, normalised: bool = False, chunk_frames: int = 4096) -> torch.Tensor:
         """Natural log of the senone posteriors ``(T, C)`` float32 on the CPU, each row normalised.
@@ -188,24 +187,44 @@ class Student:
         return (self._log_posteriors(self._inputs(speech, normalised), chunk_frames) - self._log_priors).cpu()
 
     def scores(
-        self, cuts: Iterable[Any], *, chunk_frames: int = 4096, on_bad: OnBad | None = None
+        self, cuts: Iterable[Any], *, chunk_frames: int = 4096, on_bad: OnBad | None = None, few: bool = False
     ) -> Iterator[tuple[Any, torch.Tensor, Timings]]:
         """Yields ``(cut, log_likelihoods (T, C) float32 on the CPU, Timings)`` for each cut of a lhotse CutSet.
 
         Stored features are used where a cut has them, else they are computed from its audio, resampled where need be. Where the
         network was trained with normalisation per speaker, a speaker's cuts are read together and yielded together, speakers in
-        the order in which they first occur, and a cut without a speaker is one of its own; otherwise the order is that of
-        ``cuts``. Raises `UserError` naming a cut whose features are of another kind or whose audio cannot be read.
-        on_bad: called with such a cut and the error instead; the cut is left out.
+        the order in which they first occur, and a cut without a speaker stands alone (`normalise`); otherwise the order is that
+        of ``cuts``. Raises `UserError` naming a cut whose features are of another kind or whose audio cannot be read.
+        on_bad: called with such a cut and the error instead; the cut is left out. few: speakers that are named may have few
+        cuts as well; their pooled statistics are drawn towards those of a typical training speaker.
+        """
+
+        for piece in self.score_pieces(cuts, None, chunk_frames=chunk_frames, on_bad=on_bad, few=few):
+            yield piece.cut, piece.scores, piece.timings
+
+    def score_pieces(
+        self,
+        cuts: Iterable[Any],
+        longest: int | None,
+        *,
+        chunk_frames: int = 4096,
+        on_bad: OnBad | None = None,
+        few: bool = False,
+    ) -> Iterator[Piece]:
+        """As `scores`, but a cut of more than ``longest`` frames comes in pieces, cut where the model hears pauses.
+
+        Their log-likelihoods are those of the whole cut; only two pieces are in memory at a time.
         """
 
         def log_posteriors(inputs: torch.Tensor) -> torch.Tensor:
             return self._log_posteriors(inputs, chunk_frames)
 
-        for cut, posteriors, timings in scored_cuts(
-            self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad
+        for piece in scored_cuts(
+            *(self._cut_features, self.window, log_posteriors, cuts, chunk_frames, on_bad, few),
+            silence=self.inventory.silence_senones,
+            longest=longest,
         ):
-            yield cut, (posteriors - self._log_priors).cpu(), timings
+            yield replace(piece, scores=(piece.scores - self._log_priors).cpu())
 
     def dense_fsa_vec(
         self,

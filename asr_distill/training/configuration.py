@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from asr_distill.base import UserError, from_mapping, load_config, to_mapping
 from asr_distill.features import ContextWindow, SpecAugmentConfig
 
 MOST_RATE = 1e9
+NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # keys without one on what is learnt
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,28 @@ def load_training_config(path: str | Path | None, settings: Sequence[str] = ()) 
 
     A setting's value is read as YAML. Raises `UserError` on unknown keys, with the valid ones, and on settings without ``=``.
     """
-    values = to_mapping(load_config(TrainingConfig, path) if path is not None else TrainingConfig())
+    config = load_config(TrainingConfig, path) if path is not None else TrainingConfig()
+    pairs = []
     for setting in settings:
-        keys, equals, text = setting.partition("=")
-        if not equals or not keys:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
             raise UserError(f"setting {setting!r}: expected KEY=VALUE, such as learning_rate=0.01 or network.width=512")
         try:
-            value = yaml.safe_load(text)
+            pairs.append((key, yaml.safe_load(text)))
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date of month 13
             raise UserError(f"setting {setting!r}: the value is not YAML: {error}") from None
+    where = f"{path or 'configuration'} with {' '.join(settings)}" if settings else str(path)
+    return with_settings(config, pairs, where)
+
+
+def with_settings(config: TrainingConfig, settings: Iterable[tuple[str, Any]], where: str) -> TrainingConfig:
+    """Return the configuration with values over it; a key such as ``network.width`` is one of an inner mapping.
+
+    Raises:
+        UserError: an unknown key or a value of another type; ``where`` is what the message calls the configuration.
+    """
+    values = to_mapping(config)
+    for keys, value in settings:
         inner, *outer = reversed(keys.split("."))
         target = values
         for key in reversed(outer):
@@ -127,8 +141,6 @@ def load_training_config(path: str | Path | None, settings: Sequence[str] = ()) 
                 target[key] = {}
             target = target[key]
             if not isinstance(target, dict):
-                raise UserError(f"setting {setting!r}: {key} has no keys of its own")
+                raise UserError(f"setting {keys!r}: {key} has no keys of its own")
         target[inner] = value
-    return from_mapping(
-        TrainingConfig, values, f"{path or 'configuration'} with {' '.join(settings)}" if settings else str(path)
-    )
+    return from_mapping(TrainingConfig, values, where)

@@ -13,7 +13,7 @@ import torch
 
 from asr_distill.base import UserError, to_mapping, write_json
 from asr_distill.models import apply_max_norm, build_network, complete_network_config, count_parameters, save_network
-from asr_distill.training.configuration import TrainingConfig
+from asr_distill.training.configuration import NO_INFLUENCE, TrainingConfig
 from asr_distill.training.divergence import Diverged, Step, Watch, remove_report, report_divergence
 from asr_distill.training.evaluation import evaluate
 from asr_distill.training.examples import Examples
@@ -35,8 +35,6 @@ from asr_distill.training.state import (
     remove_folder,
     unbegun_removed,
 )
-
-_NO_INFLUENCE = ("checkpoint_minutes", "threads", "device", "tensorboard")  # on what is learnt
 
 
 def train_model(
@@ -232,7 +230,7 @@ def _identity(
     dev: Examples | None,
     objective: Objective,
 ) -> dict[str, Any]:
-    options = {name: value for name, value in to_mapping(config).items() if name not in (*_NO_INFLUENCE, "network")}
+    options = {name: value for name, value in to_mapping(config).items() if name not in (*NO_INFLUENCE, "network")}
     return {
         "config": options,
         "network": dict(network_config),

@@ -18,6 +18,12 @@ bundle, graph, small, large, scale, *recordings = sys.argv[1:]
 student, hclg = Student.load(bundle), load_graph(graph)
 student.check_senones(hclg.senones_hash, graph)
 first_pass, second_pass = Arpa.read(small), Arpa.read(large)
+lacking = [word for word in first_pass.words if word not in second_pass]
+if lacking and second_pass.unknown_word is None:
+    sys.exit(
+        f"{large} lacks {len(lacking)} words of {small} and has no <unk> to stand for them: {', '.join(lacking[:10])}; next:"
+        " asr-distill lang ngram --lang LANG ..., which is estimated over all words of a lang directory"
+    )
 decoder = K2Decoder(hclg, nbest=100)  # the 100 best different word sequences of the lattice
 
 scores = [student.log_likelihoods(path) for path in recordings]  # resampled to the bundle's rate

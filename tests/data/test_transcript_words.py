@@ -75,7 +75,7 @@ def test_words_without_a_pronunciation_are_listed_with_what_to_do(lexicon: Path)
         UserError, match=r"in CMUdict: zzyx \(3\)\. Next: write them into a file .*--lexicon FILE --cmudict yes"
     ):
         pronounce_words(parts("zzyx"), WordOptions(cmudict=True))
-    with pytest.raises(UserError, match=r"The lexicon has ONE for one: write both in one case\."):
+    with pytest.raises(UserError, match="of them are there with --case upper of the preparation"):
         pronounce_words(parts("one"), WordOptions(lexicon))
 
 
@@ -110,7 +110,7 @@ def test_without_a_dictionary_characters_are_what_counts() -> None:
 
 
 def test_punctuation_that_keeps_a_word_from_its_pronunciation_is_named(lexicon: Path) -> None:
-    with pytest.raises(UserError, match=r"The lexicon has ONE for ONE,: take punctuation off the transcripts"):
+    with pytest.raises(UserError, match="of them are there with --strip-punctuation of the preparation"):
         pronounce_words(parts("ONE, TWO"), WordOptions(lexicon))
 
 

@@ -16,6 +16,7 @@ from asr_distill.base import read_json, read_jsonl
 from asr_distill.cli.main import main
 from asr_distill.decoding.evaluation import frame_counts
 from asr_distill.decoding.nbest import nbest_of_arcs
+from asr_distill.experiments.decoding.models import ScoredPiece
 from asr_distill.scoring.errors import count_errors
 from asr_distill.student import Timings
 
@@ -34,19 +35,20 @@ class StandIn:
     def signs(self):
         return {"silent": [], "narrow": []}
 
-    def scores(self, cuts, on_bad):
+    def scores(self, cuts, on_bad, longest=None):
         for number, cut in enumerate(cuts):
             generator = torch.Generator().manual_seed(number)
             frames = 1 if cut.id == "u3" else 8 + number
             log_likelihoods = torch.randn(frames, self.inventory.num_senones, generator=generator)
-            yield cut, log_likelihoods, log_likelihoods.argmax(1).numpy(), Timings(0.1, 0.2, cut.duration)
+            timings = Timings(0.1, 0.2, cut.duration)
+            yield ScoredPiece(cut, log_likelihoods, log_likelihoods.argmax(1).numpy(), timings, 0, frames)
 
 
 @pytest.fixture
 def world(reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two graphs, a manifest and the stand-in; returns the arguments that every call shares."""
     graphs = [reference.write_case(reference.random_fst(seed), tmp_path / f"graph{seed}").graph for seed in (2, 4)]
-    monkeypatch.setattr("asr_distill.experiments.decoding.models.open_model", lambda *_: StandIn(graphs[0].inventory))
+    monkeypatch.setattr("asr_distill.experiments.decoding.models.open_model", lambda *_, **__: StandIn(graphs[0].inventory))
     recording = Recording("r", [AudioSource("file", [0], "nowhere.wav")], 16000, 16000, 1.0)
     cuts = [
         MonoCut(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_distill.base import DIGESTS_FILE, UserError
-from asr_distill.features import Normalisation, NormalisationAccumulator
+from asr_distill.features import Moments, Normalisation, NormalisationAccumulator
 
 CORPUS = {("ann", 0): 30, ("ann", 1): 50, ("bob", 0): 40}
 
@@ -122,3 +122,37 @@ def test_pieces_and_merging_change_nothing(lengths, split, offset):
     assert moments.count == len(whole)
     np.testing.assert_allclose(moments.mean, whole.mean(0), atol=1e-9 * (1 + abs(offset)))
     np.testing.assert_allclose(moments.deviation / moments.count, whole.var(0), atol=1e-6)
+
+
+def test_a_typical_speaker_by_hand():
+    first, second = np.array([[0.0], [2.0]], np.float32), np.array([[10.0], [10.0], [10.0], [14.0]], np.float32)
+    normalisation = gathered("speaker", [("ann", first), ("bob", second)])
+    typical = normalisation.typical_speaker(frames=12)
+    assert (typical.count, typical.mean.tolist()) == (12, [6.0])  # of 1 and 11, however much each has said
+    np.testing.assert_allclose(typical.deviation, [12 * (2 + 12) / 6])
+    assert gathered("corpus", [(None, first)]).typical_speaker() is None
+
+
+@given(st.integers(1, 400), st.integers(0, 5))
+@settings(max_examples=30)
+def test_a_file_alone_lies_between_its_own_statistics_and_the_priors(frames, seed):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(3, 2, (frames, 3))
+    prior = Moments(200, np.zeros(3), np.full(3, 200.0))
+    alone = Normalisation("speaker", prior=prior).alone()
+    assert alone.kind == "utterance"
+    shift = features - alone.apply(features) * (prior + Moments.of(features)).scale()
+    np.testing.assert_allclose(shift[0], features.mean(0) * frames / (frames + 200), rtol=1e-4, atol=1e-5)
+    for kind in ("none", "utterance"):
+        assert Normalisation(kind).alone() == Normalisation(kind)
+
+
+def test_the_prior_is_kept_in_files_and_changes_no_hash(corpus, tmp_path):
+    whole = gathered("speaker", corpus)
+    kept = Normalisation("speaker", prior=whole.typical_speaker())
+    kept.save(tmp_path)
+    again = Normalisation.load(tmp_path)
+    assert again.prior.count == 200
+    assert (again.prior.mean == kept.prior.mean).all()
+    assert (again.prior.deviation == kept.prior.deviation).all()
+    assert again.hash == Normalisation("speaker").hash

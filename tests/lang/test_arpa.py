@@ -37,6 +37,14 @@ def write(tmp_path, text):
     return path
 
 
+def test_a_word_without_a_unigram_is_the_unknown_word_where_there_is_one(tmp_path):
+    arpa = Arpa.read(write(tmp_path, GOOD))
+    with pytest.raises(KeyError):
+        arpa.sentence_log10_probability(["q"])
+    with_unknown = Arpa(({**arpa.ngrams[0], ("<unk>",): (-2.0, 0.0)}, arpa.ngrams[1]))
+    assert with_unknown.sentence_log10_probability(["q"]) == with_unknown.sentence_log10_probability(["<unk>"])
+
+
 def test_reading_by_hand(tmp_path):
     arpa = Arpa.read(write(tmp_path, GOOD))
     assert arpa.order == 2

@@ -75,13 +75,20 @@ def test_save_and_load(subwords, tmp_path):
         Subwords.load(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_more_pieces_than_there_are_is_all_of_them(kind, caplog):
+    with caplog.at_level("WARNING", "asr_distill"):
+        many = Subwords.train(TEXT, 5000, kind=kind)
+    assert "the text has no 5000 pieces" in caplog.text
+    most = int(caplog.text.partition("but ")[2].partition(":")[0])
+    assert many.units == Subwords.train(TEXT, most, kind=kind).units
+
+
 def test_refusals():
     with pytest.raises(UserError, match="empty"):
         Subwords.train([[]], 10)
     with pytest.raises(UserError, match="boundary mark"):
         Subwords.train([["▁A"]], 10)
-    with pytest.raises(UserError, match=r"choose another --vocabulary-size"):
-        Subwords.train(TEXT, 5000)
     with pytest.raises(UserError, match=r"choose another --vocabulary-size"):
         Subwords.train(TEXT, 3)
 

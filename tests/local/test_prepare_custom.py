@@ -121,6 +121,14 @@ def test_without_a_dictionary(corpus: list[str], tmp_path: Path) -> None:
     assert not (tmp_path / "m" / "lexicon.txt").exists()
 
 
+def test_a_test_set_alone_for_a_trained_model(corpus: list[str], tmp_path: Path) -> None:
+    done = prepare("--data-dir", "test=s5/data/train", "--output", "m", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "m").glob("cuts_*")) == ["cuts_test.jsonl.gz"]
+    assert read_json(tmp_path / "m" / "corpus.json")["counts"]["test"]["utterances"] == 12
+    refused(prepare("--data-dir", "test=s5/data/train", "dev=x", "--output", "m2", cwd=tmp_path), "or test=PATH alone")
+
+
 @pytest.mark.parametrize(
     ("options", "messages"),
     [

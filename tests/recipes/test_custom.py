@@ -254,7 +254,7 @@ def test_mistakes_are_one_line_before_any_work(checkout: Path, options: tuple[st
     assert not (checkout / "notes").exists()
 
 
-@pytest.mark.parametrize("recipe", ["an4", "demo", "speechocean762", "custom"])
+@pytest.mark.parametrize("recipe", ["an4", "speechocean762", "custom"])
 def test_what_is_yes_or_no_is_nothing_else(checkout: Path, recipe: str) -> None:
     """`--distillation true` would be no, and `--warm true` yes."""
     named = "paper publish triphone distillation sweep warm ablations sequence specialists large phone_loop wide"

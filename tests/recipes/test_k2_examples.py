@@ -129,6 +129,18 @@ def test_another_language_model_chooses_another_of_the_best(an4_dir: Path, graph
     assert line == f"{recording} {' '.join(best)} (first pass: {' '.join(result.words)})"
 
 
+def test_a_larger_model_that_lacks_words_is_refused(an4_dir: Path, graph: Graph, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "large.arpa").write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-0.3 </s>\n-0.3 ONE\n\n\\end\\\n")
+    words = [bundle, graph.path, an4_dir / "etc" / "an4.ug.lm", tmp_path / "large.arpa", 1.0, "none.wav"]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "rescore.py"), *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "words of" in done.stderr
+    assert "has no <unk> to stand for them" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def unigrams(path: Path) -> dict[str, float]:
     lines = path.read_text().rpartition("\\1-grams:")[2].partition("\\end\\")[0].splitlines()
     return {words[1]: float(words[0]) for words in map(str.split, lines) if len(words) >= 2}

@@ -174,6 +174,18 @@ def test_the_command_line_compares_seeds(tmp_path: Path, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["metric"] == "per"
 
 
+def test_different_vocabularies_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, words in (("a", 100), ("b", 200), ("c", 100), ("d", None)):
+        said = {} if words is None else {"words_hash": f"of {words}", "num_words": words}
+        decode_directory(tmp_path / name, senones_hash="one", **said)
+    for other, same in (("b", False), ("c", True), ("d", None)):
+        sides = [str(tmp_path / "a"), str(tmp_path / other)]
+        assert main(["compare", *sides, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["same_vocabulary"] is same
+        assert main(["compare", *sides]) == 0
+        assert ("A and B recognise different words (100 and 200 of them)" in capsys.readouterr().out) == (same is False)
+
+
 def test_one_utterance_more_is_refused_by_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = decode_directory(tmp_path / "a"), decode_directory(tmp_path / "b", ROWS[:-1])
     assert main(["compare", str(a), str(b)]) == 1

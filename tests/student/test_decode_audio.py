@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from lhotse import CutSet, Recording, SupervisionSegment
 from lhotse.features.io import NumpyFilesWriter
 from lhotse.utils import fastcopy
 
 from asr_distill.base import read_json, read_jsonl, write_json
 from asr_distill.cli.main import main
+from asr_distill.features import Moments
 from asr_distill.features.resampling import resample, resample_sharply
 from asr_distill.graph.arrays import FstArrays
 from asr_distill.graph.hclg import write_graph
@@ -111,10 +113,42 @@ def test_a_cutset_of_the_same_files_says_the_same(files: list[Path], decode: Cal
     CutSet.from_cuts(cuts).to_file(manifest)
     expected = rows("--audio", *files)
     assert rows("--cuts", manifest) == expected
-    for cut in cuts:  # a speaker for each is what a cut without one counts as
+    (tmp_path / "utt2spk").write_text("".join(f"{cut.id} {cut.id}\n" for cut in cuts))
+    assert rows("--audio", *files, "--utt2spk", tmp_path / "utt2spk") == expected  # a speaker of one file stands alone
+    assert rows("--audio", *files, "--speaker", "ann") != expected
+    for cut in cuts:  # cuts with speakers are as in training: by the statistics of the speaker's cuts alone
         cut.supervisions = [SupervisionSegment(cut.id, cut.recording_id, 0, cut.duration, speaker=cut.id)]
     CutSet.from_cuts(cuts).to_file(manifest)
-    assert rows("--cuts", manifest) == expected
+    assert rows("--cuts", manifest) != expected
+
+
+def test_files_of_one_speaker_are_pooled(files: list[Path], decode: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
+    """The mean of the pooled frames and of a typical training speaker, in proportion to their frames."""
+    student = Student.load(bundle)
+    prior = student.normalisation.prior
+    assert prior is not None
+    decode("--audio", *files, "--speaker", "ann")
+    features = [student.features(path) for path in files]
+    pooled = prior + Moments.of(np.concatenate(features))
+    window = [student.window(torch.from_numpy((rows - pooled.mean) / pooled.scale()).float()) for rows in features]
+    for inputs, row in zip(window, read_jsonl(tmp_path / "new" / "hypotheses.jsonl"), strict=True):
+        scores = student.log_likelihoods(inputs)
+        assert row["hypothesis"].split() == ["a"] * int((scores.argmax(1) == scores.shape[1] - 1).sum())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--speaker", "ann", "--utt2spk", "utt2spk"), "--speaker is of all files, --utt2spk of each"),
+        (("--utt2spk", "utt2spk"), "has no line for 'half'; the id of a file is its name without suffix"),
+    ],
+)
+def test_speakers_of_files_are_said_once_and_of_each(
+    files: list[Path], decode: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "utt2spk").write_text("new ann\n")
+    placed = [tmp_path / word if word == "utt2spk" else word for word in words]
+    assert said in decode("--audio", *files, *placed, status=1).err
 
 
 def test_the_scale_is_the_bundles_unless_given(
@@ -242,9 +276,8 @@ def test_real_cases_are_decoded_or_refused(audio_cases: Path, decode: Callable[.
     whole = [audio_cases / name for name in ("sox_pipe.wav", "gst.wav", "zero.wav", "piped.flac")]
     decode("--audio", *whole)
     rows = list(read_jsonl(tmp_path / "new" / "hypotheses.jsonl"))
-    assert {(row["frames"], row["hypothesis"], row["score"]) for row in rows} == {
-        (410, rows[0]["hypothesis"], rows[0]["score"])
-    }
+    assert {(row["frames"], row["hypothesis"]) for row in rows} == {(410, rows[0]["hypothesis"])}
+    assert [row["score"] for row in rows] == pytest.approx([rows[0]["score"]] * 4)  # the place in a batch moves the last digit
     for name in ("cut.opus", "cut.flac"):
         assert "truncated" in decode("--audio", audio_cases / name, status=1).err
 

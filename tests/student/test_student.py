@@ -15,6 +15,7 @@ import torch
 from lhotse import CutSet, Recording
 
 from asr_distill.base import UserError, read_json, write_json
+from asr_distill.cli.main import main
 from asr_distill.features import Fbank40, Fbank40Config, extract_features
 from asr_distill.features.resampling import resample
 from asr_distill.models import load_tensors
@@ -87,12 +88,39 @@ def test_audio_and_features_give_what_the_arithmetic_says(corpus: Any, fbank: Fb
         student.log_posteriors(torch.zeros(3, 41))
 
 
-def test_a_lone_utterance_uses_its_own_statistics_where_speakers_are_unknown(corpus: Any, fbank: Fbank40) -> None:
-    bundle = corpus.train()
+def test_a_lone_utterance_is_drawn_towards_a_typical_training_speaker(
+    corpus: Any, fbank: Fbank40, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As if it had 200 more frames, of the mean of the speakers' means and their pooled variance."""
+    bundle = Path(shutil.copytree(corpus.train(), tmp_path / "bundle"))
     samples = corpus.cuts["u1"].load_audio()[0]
-    raw = fbank.extract(samples, 16000)
-    _, expected = by_hand(bundle, standardised(raw, raw))
+    raw = fbank.extract(samples, 16000).astype(np.float64)
+    voices = [np.concatenate([corpus.cuts[name].load_features() for name in names]) for names in (("u1", "u3"), ("u2", "u4"))]
+    mean = np.mean([voice.mean(0) for voice in voices], axis=0)
+    variance = sum(np.square(voice - voice.mean(0)).sum(0) for voice in voices) / sum(map(len, voices))
+    count = 200 + len(raw)
+    centre = (200 * mean + raw.sum(0)) / count
+    spread = 200 * (variance + np.square(mean - centre)) + np.square(raw - centre).sum(0)
+    _, expected = by_hand(bundle, ((raw - centre) / np.sqrt(spread / count)).astype(np.float32))
     np.testing.assert_allclose(Student.load(bundle).log_likelihoods(samples), expected, rtol=1e-3, atol=2e-3)
+
+    write_json(  # a bundle of an earlier version knows no such speaker
+        bundle / "normalisation.json",
+        {key: value for key, value in read_json(bundle / "normalisation.json").items() if key != "prior_frames"},
+        listed=True,
+    )
+    _, expected = by_hand(bundle, standardised(raw.astype(np.float32), raw.astype(np.float32)))
+    np.testing.assert_allclose(Student.load(bundle).log_likelihoods(samples), expected, rtol=1e-3, atol=2e-3)
+    with caplog.at_level("INFO", logger="asr_distill"):
+        list(Student.load(bundle).scores([corpus.cuts["u1"].drop_supervisions()]))
+    assert "next: asr-distill bundle prior MODEL --frames STORE" in caplog.text
+    before = Student.load(bundle).hash
+    assert main(["bundle", "prior", str(bundle), "--frames", str(corpus.store("speaker")), "--quiet"]) == 0
+    _, expected = by_hand(bundle, ((raw - centre) / np.sqrt(spread / count)).astype(np.float32))
+    again = Student.load(bundle)
+    np.testing.assert_allclose(again.log_likelihoods(samples), expected, rtol=1e-3, atol=2e-3)
+    assert again.hash == before  # what is scored by speakers is as it was
+    assert main(["bundle", "prior", str(bundle), "--frames", str(corpus.store("utterance")), "--quiet"]) == 1
 
 
 def test_dense_scores_shift_senones_by_one_and_forbid_label_0() -> None:
@@ -212,7 +240,10 @@ def test_a_cut_without_a_speaker_is_normalised_alone_and_told_of_once(corpus: An
         for _ in range(2):
             scored = list(student.scores(cuts))
             assert [cut.id for cut, _, _ in scored] == ["u1", "u3", "u4", "u2"]
-            for cut, scores, _ in scored:  # u3 too is the only one of its speaker here
+            for cut, scores, _ in scored:
+                if cut.id == "u3":  # it has a speaker, whose statistics are those of its cuts here
+                    assert not torch.allclose(scores, student.log_likelihoods(cut.load_features()), atol=1e-2)
+                    continue
                 assert torch.allclose(scores, student.log_likelihoods(cut.load_features()), rtol=1e-4, atol=1e-4)
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("cuts without a speaker: 3, the first u1; each is normalised by its own statistics")

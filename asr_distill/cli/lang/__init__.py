@@ -104,6 +104,12 @@ def _build(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="digits of phones such as AH0; auto: strip them unless some are tones, none of 0, 1, 2 (default: %(default)s)",
     )
+    parser.add_argument(
+        *("--phones-from",),
+        type=Path,
+        metavar="PATH",
+        help="new words for a trained model: its bundle, senones.json or lang directory, of whose phones they may have a part",
+    )
     parser.add_argument("--unknown-word", metavar="WORD", help="add this word, for words without a pronunciation")
     parser.add_argument("--unknown-phone", metavar="PHONE", help="how it is said (default: the lexicon's noise, else SPN)")
     parser.add_argument(

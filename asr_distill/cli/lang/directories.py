@@ -6,13 +6,14 @@ import argparse
 import itertools
 import logging
 import unicodedata
+from pathlib import Path
 
 from asr_distill.base import UserError, check_replaceable, write_text
 from asr_distill.cli.main import emit
-from asr_distill.lang import Lang, Lexicon, Subwords
+from asr_distill.lang import Lang, Lexicon, PhoneSet, Subwords
 from asr_distill.lang.dict_folder import DEFAULT_SILENCE, SilencePhones, check_listed, silence_phones
 from asr_distill.lang.layout import LANG_FILE
-from asr_distill.lang.lexicon import count_words
+from asr_distill.lang.lexicon import count_words, strip_stress
 from asr_distill.lang.transcripts import read_sentences
 
 _log = logging.getLogger("asr_distill")
@@ -26,11 +27,12 @@ def run_build(args: argparse.Namespace) -> None:
         raise UserError("no lexicon: give --lexicon FILE, or --cmudict together with --cuts or --text that name the words")
     if args.vocabulary == "train" and not needed:
         raise UserError("--vocabulary train needs the training words: give --cuts or --text")
+    phones_of = _phones_of(args)
     own = _own_lexicon(args)
-    silence = _silence(args, own)
+    silence = _silence(args, own, phones_of)
     # Said by silence and noise alone: no words of the language, unless the transcripts have them.
     own = silence.speech_of(own, [*needed, args.unknown_word or ""])
-    lexicon, added = _with_cmudict(args, own, needed)
+    lexicon, added = _with_cmudict(args, own, needed, phones_of)
     absent = lexicon.missing({word: count for word, count in needed.items() if word != args.unknown_word})
     if args.missing_words is not None:
         write_text(args.missing_words, "".join(f"{word} {count}\n" for word, count in absent.items()))
@@ -47,6 +49,7 @@ def run_build(args: argparse.Namespace) -> None:
         silence_probability=args.silence_probability,
         position_dependent=args.position_dependent,
         noise_phones=silence.noises,
+        phones_of=phones_of,
     )
     result = {**_summary(lang), "words_from_cmudict": added, "missing": absent}
     text = _describe(lang)
@@ -82,11 +85,12 @@ def _say_odd_characters(subwords: Subwords) -> None:
     both = sorted(c for c in subwords.alphabet if c != c.lower() and c.lower() in subwords.alphabet)
     if marks:
         _log.warning(
-            "punctuation and digits become phones: %s; normalise the transcripts where these are not spoken", " ".join(marks)
+            "punctuation and digits become phones: %s; where they are not spoken: --strip-punctuation of the preparation",
+            " ".join(marks),
         )
     if both:
         _log.warning(
-            "%d letters come in upper and lower case, each a phone of its own: %s; write the transcripts in one case",
+            "%d letters come in upper and lower case, each a phone of its own: %s; --case upper of the preparation makes one",
             *(len(both), " ".join(c + c.lower() for c in both[:10])),
         )
 
@@ -107,8 +111,29 @@ def _own_lexicon(args: argparse.Namespace) -> Lexicon:
     return own
 
 
-def _silence(args: argparse.Namespace, own: Lexicon) -> SilencePhones:
-    """The lexicon's phones without speech, with those of the options before them."""
+def _phones_of(args: argparse.Namespace) -> PhoneSet | None:
+    """The phones of ``--phones-from``: a bundle, the file of an inventory, or a lang directory."""
+    path: Path | None = args.phones_from
+    if path is None:
+        return None
+    given = [name for name in ("silence_phone", "unknown_phone") if getattr(args, name) is not None]
+    if given or args.position_dependent:
+        option = f"--{given[0].replace('_', '-')}" if given else "--position-dependent"
+        raise UserError(f"{option} beside --phones-from {path}, which decides that; leave it out")
+    if (path / LANG_FILE).is_file():
+        lang = Lang.load(path)
+        return PhoneSet(lang.real_phones, lang.silence_phones, str(path))
+    from asr_distill.senones import SenoneInventory
+
+    topology = SenoneInventory.load(path / "senones.json" if path.is_dir() else path).topology
+    return PhoneSet(topology.phones, topology.silence_phones, str(path))
+
+
+def _silence(args: argparse.Namespace, own: Lexicon, phones_of: PhoneSet | None) -> SilencePhones:
+    """The lexicon's phones without speech, with those of the options before them; of a model's phones, those of the model."""
+    if phones_of is not None:
+        optional, *noises = phones_of.silence_phones
+        return SilencePhones(optional, tuple(noises))
     found = silence_phones(args.lexicon, own)
     optional = args.silence_phone or found.optional
     rest = [phone for phone in (found.optional, *found.noises) if phone != optional]
@@ -117,9 +142,13 @@ def _silence(args: argparse.Namespace, own: Lexicon) -> SilencePhones:
     return SilencePhones(optional, tuple(rest))
 
 
-def _with_cmudict(args: argparse.Namespace, own: Lexicon, needed: dict[str, int]) -> tuple[Lexicon, int]:
+def _with_cmudict(
+    args: argparse.Namespace, own: Lexicon, needed: dict[str, int], phones_of: PhoneSet | None
+) -> tuple[Lexicon, int]:
     more = Lexicon.from_cmudict(own.missing(needed), keep_stress=True) if args.cmudict else Lexicon(())
-    parts = [_stress_handled(part, args.stress) for part in (own, more)]
+    # phones of a model that have their stress marked are written so
+    stressed = phones_of is not None and any(strip_stress(phone) != phone for phone in phones_of.base_phones)
+    parts = [_stress_handled(part, "keep" if stressed else args.stress) for part in (own, more)]
     before, lexicon = own.merge(more).phones, parts[0].merge(parts[1])
     if lexicon.phones != before:
         _log.info("stress removed: %d phones -> %d; --stress keep keeps it", len(before), len(lexicon.phones))

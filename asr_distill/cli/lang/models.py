@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_distill.base import check_own, hash_of_file, write_json
+from asr_distill.base import check_own, hash_of_file, write_json, write_text
 from asr_distill.cli.main import emit
 from asr_distill.lang import Arpa, Lang, build_g, estimate_ngram, perplexity, uncovered_words, write_g
-from asr_distill.lang.arpa import UNKNOWN_NAMES
+from asr_distill.lang.arpa import END, UNKNOWN_NAMES
 from asr_distill.lang.transcripts import read_sentences, refuse_shared_cuts, refuse_test_data
 
 
@@ -42,14 +42,16 @@ def run_ngram(args: argparse.Namespace) -> None:
 
 
 def run_g(args: argparse.Namespace) -> None:
-    """Makes G and writes it, with a JSON file beside it that says what it was made of."""
+    """Makes G and writes it; beside it a JSON file that says what it was made of, and the words that it can recognise."""
     lang, arpa = Lang.load(args.lang), Arpa.read(args.arpa)
     output: Path = args.output or lang.grammar_path()
-    description = output.with_suffix(".json")
-    check_own(description, *(() if args.output else (output,)))
+    description, vocabulary = output.with_suffix(".json"), output.with_suffix(".words")
+    check_own(description, vocabulary, *(() if args.output else (output,)))
     fst = build_g(arpa, lang.words, args.lm_scale, args.word_penalty, unknown_word=args.unknown_word, max_order=args.max_order)
     write_g(fst, output)
     left = uncovered_words(arpa, lang.words)
+    known = sorted((set(lang.words) - {END, *UNKNOWN_NAMES}).intersection(arpa.words))
+    write_text(vocabulary, "".join(f"{word}\n" for word in known), listed=True)
     import kaldifst
 
     states = list(kaldifst.StateIterator(fst))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr_distill.base import UserError, normalise_text, split_words, track
+from asr_distill.base import UserError, normalise_text, progress_bar, split_words
 from asr_distill.data.checks import check_cuts, load_cuts
 from asr_distill.data.cut_features import senone_labels
 from asr_distill.decoding.evaluation import ScoredUtterance
-from asr_distill.experiments.decoding.models import NetworkModel, ScoringModel
+from asr_distill.experiments.decoding.models import NetworkModel, ScoredPiece, ScoringModel
 from asr_distill.graph import Graph
 from asr_distill.senones import SenoneInventory
 
@@ -22,16 +24,22 @@ if TYPE_CHECKING:
     from asr_distill.experiments.decoding.job import DecodingJob
 
 _log = logging.getLogger("asr_distill")
+FRAMES_A_SECOND = 100
 References = Mapping[str, tuple[str, ...]]
 
 
 def check_input_options(job: DecodingJob) -> None:
     """Raises `UserError` for options of one kind of input beside the other."""
+    if not (job.max_segment == 0 or 1 <= job.max_segment < math.inf):
+        raise UserError(f"--max-segment {job.max_segment:g}: expected seconds, 1 or more, or 0 to search recordings whole")
     if job.audio is None:
         if job.system is None:
             raise UserError("--system is missing: name the system, as reports shall call it")
-        if job.channel is not None:
-            raise UserError("--channel belongs to --audio; the cuts of a CutSet name theirs")
+        for name in ("channel", "speaker", "utt2spk"):
+            if getattr(job, name) is not None:
+                raise UserError(f"--{name} belongs to --audio; the cuts of a CutSet name theirs")
+    elif job.speaker is not None and job.utt2spk is not None:
+        raise UserError("--speaker is of all files, --utt2spk of each: give one of them")
     elif job.scales is not None:
         raise UserError(
             "--scale-grid chooses by error rate, and audio alone has no transcripts. Next: choose on --cuts that have some, and"
@@ -88,7 +96,7 @@ def read_cuts(job: DecodingJob, model: ScoringModel) -> tuple[list[Any], LeftOut
         from asr_distill.data.audio_cuts import cuts_of_audio
 
         left_out = LeftOut(len(job.audio), job.max_bad_share, at_once=False)
-        return cuts_of_audio(job.audio, job.channel, left_out.add), left_out
+        return cuts_of_audio(job.audio, job.channel, left_out.add, speakers=_speakers(job)), left_out
     if job.cuts is None:
         raise UserError("nothing to decode: give cuts or audio files")
     cuts = load_cuts(job.cuts)
@@ -99,6 +107,22 @@ def read_cuts(job: DecodingJob, model: ScoringModel) -> tuple[list[Any], LeftOut
         raise UserError(f"--scale-grid chooses by error rate, and {job.cuts} has no transcripts; tune on cuts that have some")
     check_cuts(cuts, str(job.cuts), need_supervision=False, need_text=False, need_speaker=False, need_audio=False)
     return cuts, LeftOut(len(cuts), job.max_bad_share, at_once=True)
+
+
+def _speakers(job: DecodingJob) -> Callable[[str], str | None]:
+    """The speaker of an audio file by its id."""
+    if job.utt2spk is None:
+        return lambda _: job.speaker
+    from asr_distill.scoring import read_utterance_speakers
+
+    known = read_utterance_speakers(job.utt2spk)
+
+    def speaker(key: str) -> str:
+        if key not in known:
+            raise UserError(f"{job.utt2spk} has no line for {key!r}; the id of a file is its name without suffix")
+        return known[key]
+
+    return speaker
 
 
 def transcript_of(cut: Any) -> tuple[str, ...] | None:
@@ -125,30 +149,51 @@ def scored_utterances(
     references: References | None,
     stopwatch: dict[str, float],
     left_out: LeftOut,
+    longest: float = 0.0,
 ) -> Iterator[ScoredUtterance]:
     """The cuts with their scores, and what they are compared with; ``stopwatch`` gathers the seconds.
 
-    phones: the words are phones, whose references are ``references``, by cut id; without these they have none.
+    phones: the words are phones, whose references are ``references``, by cut id; without these they have none. longest: seconds
+    of a piece; a longer cut comes in several of its id. 0: whole.
     """
+    told: set[str] = set()
+    frames = round(longest * FRAMES_A_SECOND) or None
 
     def unreadable(cut: Any, error: UserError) -> None:
         left_out.add(cut.id if left_out.at_once else str(cut.recording.sources[0].source), error)
 
-    scores = model.scores(cuts, unreadable)
-    for cut, log_likelihoods, predicted, timings in track(scores, "decode", total=len(cuts), unit="cuts"):
+    scores = model.scores(cuts, unreadable, frames)
+    for cut, log_likelihoods, predicted, timings, begin, total in _tracked(scores, len(cuts)):
+        end = begin + len(predicted)
         try:
-            labels = _labels(cut, len(predicted), model.inventory)
+            labels = _labels(cut, total, model.inventory)
             if references is not None and cut.id not in references:
                 raise UserError(f"cut {cut.id!r} has no reference phones in --alignments; align this split first")
         except UserError as error:
-            left_out.add(cut.id, error)
+            if begin == 0:
+                left_out.add(cut.id, error)
             continue
+        if begin and cut.id not in told:
+            told.add(cut.id)
+            _log.info("%s: %.0f s, searched in pieces of %g s at most, cut at pauses", cut.id, cut.duration, longest)
         stopwatch["features"] += timings.features
         stopwatch["network"] += timings.network
         stopwatch["duration"] += timings.duration
         reference = references[cut.id] if references is not None else None if phones else transcript_of(cut)
         speaker = cut.supervisions[0].speaker if cut.supervisions else None
-        yield ScoredUtterance(cut.id, speaker, reference, cut.duration, log_likelihoods, predicted, labels)
+        part = None if labels is None else labels[begin:end]
+        yield ScoredUtterance(cut.id, speaker, reference, timings.duration, log_likelihoods, predicted, part, begin)
+
+
+def _tracked(scores: Iterator[ScoredPiece], total: int) -> Iterator[ScoredPiece]:
+    """The pieces, behind a bar that counts whole cuts."""
+    with progress_bar(desc="decode", total=total, unit="cuts") as bar:
+        start = time.monotonic()
+        for piece in scores:
+            yield piece
+            if piece.begin + len(piece.predicted) == piece.total:
+                bar.update(1)
+        _log.info("decode: %d cuts in %.1f s", bar.n, time.monotonic() - start)
 
 
 def _labels(cut: Any, num_frames: int, inventory: SenoneInventory) -> np.ndarray | None:

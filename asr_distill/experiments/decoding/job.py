@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from asr_distill.experiments.decoding.models import ScoringModel
     from asr_distill.graph import Graph
 
+_log = logging.getLogger("asr_distill")
 TUNED = "tuned.json"
+FEW_WORDS = 300  # one per cent of them are three words
+LONGEST = 60.0  # seconds that one search takes: a k2 lattice of a minute needs about a gigabyte
 _K2_MIN_ACTIVE = 30  # K2Decoder's own, or fewer where max_active is as small
 
 
@@ -34,14 +38,17 @@ class DecodingJob:
         graphs: graph folders; several with ``scales``: the best is kept. Without any, that of ``scales_from``.
         system, split: names for reports; by default the model and the last part of ``output``.
         channel: of audio files with several.
+        speaker: of all audio files, whose statistics are then pooled; by default each stands alone.
+        utt2spk: the speaker of each audio file by its id (the name without suffix), as Kaldi writes it.
         engine: ``auto`` is k2 where it is installed.
         acoustic_scale: by default the one in the bundle, else 0.1.
         scales: acoustic scales to try; the best by word error rate goes to tuned.json.
         scales_from: a tuned.json, whose scale (and graph) is taken.
         beam, lattice_beam, max_active: of the search; the engine's own by default.
         nbest: word sequences to write.
-        lang: lang directory: word times by forced alignment of the hypothesis.
+        lang: lang directory: word times by forced alignment of the hypothesis; of audio, those of the graph by default.
         alignments: reference phones for a phone loop.
+        max_segment: seconds; longer recordings are searched in pieces, cut at pauses; 0: whole.
         max_bad_share: share of utterances to leave out where audio or labels cannot be used, 0 to 1.
         device, autocast: for the network and k2.
     """
@@ -54,6 +61,8 @@ class DecodingJob:
     system: str | None = None
     split: str | None = None
     channel: int | None = None
+    speaker: str | None = None
+    utt2spk: Path | None = None
     engine: Literal["auto", "k2", "kaldi"] = "auto"
     acoustic_scale: float | None = None
     scales: tuple[float, ...] | None = None
@@ -64,6 +73,7 @@ class DecodingJob:
     nbest: int = 1
     lang: Path | None = None
     alignments: Path | None = None
+    max_segment: float = LONGEST
     max_bad_share: float = 0.0
     device: str = "cpu"
     autocast: Literal["off", "bf16", "auto"] = "off"
@@ -80,7 +90,7 @@ class DecodingJob:
 
     def search(self) -> tuple[dict[str, Any], list[DecodedUtterance], LeftOut]:
         """As `run`, but also returns the utterances, and those that were left out, which are still to be judged."""
-        from asr_distill.decoding.evaluation import Setting, decode_utterances
+        from asr_distill.decoding.evaluation import Setting, decode_utterances, join_pieces
         from asr_distill.decoding.outputs import DECODE_FILE
         from asr_distill.decoding.tuning import best_setting
         from asr_distill.experiments.decoding.inputs import (
@@ -97,7 +107,7 @@ class DecodingJob:
         check_input_options(self)
         tuned = read_json(self.scales_from) if self.scales_from else {}
         graphs = self._graphs(tuned)
-        model = open_model(self.model, self.device, self.autocast)
+        model = open_model(self.model, self.device, self.autocast, few=self.audio is not None)
         for graph in graphs:
             graph.check(model.inventory.num_senones, model.inventory.hash, str(self.model))
         scales = self._scales(tuned, model.acoustic_scale)
@@ -111,7 +121,7 @@ class DecodingJob:
         stopwatch = {"features": 0.0, "network": 0.0, "duration": 0.0}
         decoded: list[list[DecodedUtterance]] = [[] for _ in settings]
         search = [0.0] * len(settings)
-        utterances = scored_utterances(model, cuts, phones, references, stopwatch, left_out)
+        utterances = scored_utterances(model, cuts, phones, references, stopwatch, left_out, self.max_segment)
         for index, seconds, batch in decode_utterances(utterances, settings, model.inventory.silence_senones):
             subwords = origin[index][0].info.get("kind") == "subwords"
             decoded[index] += [join_subwords(utterance) for utterance in batch] if subwords else batch
@@ -119,7 +129,8 @@ class DecodingJob:
         if not decoded[0]:
             raise UserError("; ".join(left_out.reasons.values()) or f"{self.cuts} has no utterance that can be decoded")
         left_out.reasons = {key: left_out.reasons[key] for key in sorted(left_out.reasons, key=_place(self.audio))}
-        signs = model.signs()
+        signs, parts = model.signs(), decoded
+        decoded = [join_pieces(rows) for rows in decoded]
         decoded = [[without_words(row) if row.id in signs["silent"] else row for row in rows] for rows in decoded]
 
         rates = [error_rate(rows) for rows in decoded]
@@ -130,7 +141,8 @@ class DecodingJob:
         rtf = {key: stopwatch[key] / stopwatch["duration"] for key in ("features", "network")}
         rtf["search"] = search[best] / stopwatch["duration"]
         notes = {**signs, "left_out": left_out.reasons}
-        summary = self._write(model, cuts, rows, origin[best], settings[best], engine, rates[best], rtf, notes)
+        notes["in_pieces"] = sorted({row.id for row in parts[best] if row.begin})
+        summary = self._write(model, cuts, rows, parts[best], origin[best], settings[best], engine, rates[best], rtf, notes)
         if self.scales is not None:
             grid = [
                 {"graph": str(g.path), "acoustic_scale": scale, "error_rate": rates[i], "not_final": len(not_final(decoded[i]))}
@@ -138,6 +150,7 @@ class DecodingJob:
             ]
             chosen = {"cuts": str(self.cuts), "engine": engine, **grid[best], "grid": grid}
             write_json(self.output / TUNED, chosen, listed=True)
+            _warn_of_few(rows, words)
             summary["grid"] = grid
         if self.audio:
             files = {cut.id: str(cut.recording.sources[0].source) for cut in cuts}
@@ -153,6 +166,7 @@ class DecodingJob:
         model: ScoringModel,
         cuts: Sequence[Any],
         rows: list[DecodedUtterance],
+        parts: list[DecodedUtterance],
         origin: tuple[Graph, float],
         setting: Setting,
         engine: str,
@@ -167,10 +181,11 @@ class DecodingJob:
 
         graph, scale = origin
         times = None
-        if self.lang and graph.units == "words":
+        lang = self.lang or (graph.lang if self.audio else None)
+        if lang and graph.units == "words":
             from asr_distill.experiments.decoding.times import aligned_word_times
 
-            times = aligned_word_times(rows, cuts, model, graph, self.lang, scale)
+            times = aligned_word_times(parts, cuts, model, graph, lang, scale, self._longest)
         lost = not_final(rows)
         summary: dict[str, Any] = {
             "system": self.system or str(self.model),
@@ -182,6 +197,8 @@ class DecodingJob:
             "g": graph.info.get("g"),
             "units": graph.units,
             "senones_hash": graph.senones_hash,
+            "words_hash": graph.info.get("words_hash"),
+            "num_words": graph.info.get("num_words"),
             "engine": engine,
             "acoustic_scale": scale,
             "lm_scale": graph.info.get("lm_scale"),
@@ -201,6 +218,12 @@ class DecodingJob:
         extra = {row.id: phone_counts(row) for row in rows if row.reference is not None} if graph.units == "phones" else None
         write_decode_directory(self.output, rows, summary["split"], summary, word_times=times, extra=extra)
         return summary
+
+    @property
+    def _longest(self) -> int | None:
+        from asr_distill.experiments.decoding.inputs import FRAMES_A_SECOND
+
+        return round(self.max_segment * FRAMES_A_SECOND) or None
 
     def _graphs(self, tuned: dict[str, Any]) -> list[Graph]:
         from asr_distill.graph import load_graph
@@ -246,6 +269,18 @@ class DecodingJob:
         if "beam" in given:
             given["search_beam"] = given.pop("beam")
         return K2Decoder(graph, output_beam=self.lattice_beam, device=self.device, nbest=self.nbest, **given)
+
+
+def _warn_of_few(rows: Sequence[DecodedUtterance], words: int) -> None:
+    """Scales that are chosen on a few words, or on one voice, are chosen by chance."""
+    speakers = {row.speaker for row in rows if row.speaker is not None}
+    if words < FEW_WORDS or len(speakers) == 1:
+        voices = f"{len(speakers)} speaker{'s' * (len(speakers) != 1)}" if speakers else "unknown speakers"
+        _log.warning(
+            "the scales were chosen on %d words of %s, where one word is %.2f points: much of the choice is chance. Next: more"
+            " dev speakers, or a scale of your own (--acoustic-scale)",
+            *(words, voices, 100 / max(words, 1)),
+        )
 
 
 def found_engine(wanted: str) -> str:

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def aligned_word_times(
-    rows: Sequence[DecodedUtterance], cuts: Sequence[Any], model: ScoringModel, graph: Graph, lang_dir: Path, scale: float
+    rows: Sequence[DecodedUtterance],
+    cuts: Sequence[Any],
+    model: ScoringModel,
+    graph: Graph,
+    lang_dir: Path,
+    scale: float,
+    longest: int | None = None,
 ) -> dict[str, WordTimes]:
     """By utterance id, (word, start, duration) in seconds of the words that were recognised; the cuts are scored once more.
+
+    rows: utterances, or the pieces of at most ``longest`` frames that they were searched in.
 
     Utterances without words, and those whose hypothesis does not fit (fewer frames than states), are left out.
     """
@@ -31,8 +39,9 @@ def aligned_word_times(
             f"--lang {lang_dir} has the hash {lang.hash[:16]}, {graph.path} was built with {graph.info['lang_hash'][:16]}:"
             " its pronunciations may be others. Next: give the lang directory of the graph, or none"
         )
-    spoken = {row.id: row.result.words for row in rows if row.result.words}
-    chosen = [cut for cut in cuts if cut.id in spoken]
+    spoken = {_key(row.id, row.begin): row.result.words for row in rows if row.result.words}
+    said = {row.id for row in rows if row.result.words}
+    chosen = [cut for cut in cuts if cut.id in said]
     aligner = ForcedAligner(
         model.inventory,
         TranscriptReader.of_lang(lang),
@@ -40,6 +49,18 @@ def aligned_word_times(
         transition_scale=graph.info["transition_scale"],
         self_loop_scale=graph.info["self_loop_scale"],
     )
-    report = aligner.align(spoken, ((cut.id, scores) for cut, scores, _, _ in model.scores(chosen)), total=len(chosen))
+    scored = ((_key(piece.cut.id, piece.begin), piece.log_likelihoods) for piece in model.scores(chosen, None, longest))
+    report = aligner.align(spoken, ((key, scores) for key, scores in scored if key in spoken), total=len(spoken))
     shift = {cut.id: cut.frame_shift or 0.01 for cut in chosen}
-    return {key: alignment.word_segments(shift[key]) for key, alignment in report.alignments.items()}
+    found: dict[str, WordTimes] = {}
+    for row in sorted(rows, key=lambda row: row.begin):
+        alignment = report.alignments.get(_key(row.id, row.begin))
+        if alignment is not None:
+            later = row.begin * shift[row.id]
+            words = [(word, start + later, length) for word, start, length in alignment.word_segments(shift[row.id])]
+            found[row.id] = [*found.get(row.id, ()), *words]
+    return found
+
+
+def _key(cut: str, begin: int) -> str:
+    return f"{cut} {begin}"
