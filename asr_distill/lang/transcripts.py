@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from asr_distill.base import UserError, normalise_text, split_words, text_lines
-from asr_distill.features.sources import read_manifest
 from asr_distill.lang.arpa import BEGIN, END
 
 _NAME_PARTS = re.compile(r"[._-]")
@@ -57,9 +57,15 @@ def _from_text(path: Path, ids: bool) -> list[list[str]]:
     return [_without_marks(sentence) for sentence in words]
 
 
+def _cuts(path: Path) -> Iterable[Any]:
+    from asr_distill.features.sources import read_manifest  # lhotse, which text alone does not need
+
+    return read_manifest(path)
+
+
 def _from_cuts(path: Path) -> list[list[str]]:
     sentences = []
-    for cut in read_manifest(path):
+    for cut in _cuts(path):
         texts = [supervision.text for supervision in cut.supervisions]
         if not texts or any(text is None for text in texts):
             raise UserError(f"{path}: the cut {cut.id!r} has no transcript; prepare the corpus again or leave the cut out")
@@ -68,7 +74,7 @@ def _from_cuts(path: Path) -> list[list[str]]:
 
 
 def _cut_ids(path: Path) -> list[str]:
-    return [cut.id for cut in read_manifest(path)]
+    return [cut.id for cut in _cuts(path)]
 
 
 def _without_marks(words: list[str]) -> list[str]:
