@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,14 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> int:
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     return int(path.read_text())
+
+
+@pytest.fixture(autouse=True)
+def hear_hangups() -> Iterator[None]:
+    """Under nohup a hang-up is ignored, and so it would be in all that tests start here."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
